@@ -1,0 +1,1 @@
+//! Newtypes for numbers that must not be mixed.

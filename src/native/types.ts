@@ -1,0 +1,225 @@
+/** The shapes that cross the native boundary. Sizes and offsets are bytes, asserted safe integers. */
+
+export type Codec = 'zstd' | 'lz4' | 'plain';
+export type Consistency = 'frozen' | 'snapshot' | 'live';
+export type Trust = 'trusted' | 'distrusted' | 'verified';
+
+/** Counters of a running job; `totalBytes` is null for a stream of unknown length. */
+export interface JobProgress {
+  readonly phase: 'reading' | 'sealing' | 'writing' | 'syncing' | 'done';
+  readonly doneBytes: number;
+  readonly totalBytes: number | null;
+  readonly readBytes: number;
+  readonly storedBytes: number;
+}
+
+/** A long native operation. Progress is polled; there are no callbacks, so a job never keeps Node alive by itself. */
+export interface Job<T> {
+  progress(): JobProgress;
+  /** Asks the job to stop; `result()` then rejects with CANCELLED and nothing half-made is left. */
+  cancel(): void;
+  result(): Promise<T>;
+}
+
+/** A held kernel lock on a disk. It dies with the process. */
+export interface DiskLock {
+  /** Idempotent. */
+  release(): void;
+}
+
+/** disk.json */
+export interface DiskFile {
+  readonly format: number;
+  readonly id: string;
+  readonly createdAt: string;
+  readonly blockSizeBytes: number;
+  readonly fanout: number;
+  readonly codec: Codec;
+}
+
+export interface DiskOptions {
+  readonly blockSizeBytes?: number | undefined;
+  readonly codec?: Codec | undefined;
+}
+
+export interface BackupParams {
+  readonly diskDir: string;
+  readonly disk: string;
+  readonly lock: DiskLock;
+  /** `fd` is a stream, read to its end; with `sizeBytes` exactly that much must come. */
+  readonly source:
+    | { readonly path: string }
+    | { readonly fd: number; readonly sizeBytes?: number | undefined };
+  /** Goes into `manifest.source` as it is. */
+  readonly description: Readonly<Record<string, unknown>>;
+  /** `auto` becomes `snapshot` where it was proven that nothing wrote meanwhile, else `live`. */
+  readonly consistency: Consistency | 'auto';
+  readonly tags: readonly string[];
+  /** Worker threads; 0 or absent means one a core. */
+  readonly threads?: number | undefined;
+}
+
+export interface BackupResult {
+  readonly revision: string;
+  readonly sequence: number;
+  readonly sizeBytes: number;
+  readonly readBytes: number;
+  readonly changedBytes: number;
+  readonly zeroBytes: number;
+  readonly storedBytes: number;
+  readonly durationMs: number;
+  readonly consistency: Consistency;
+  readonly unchanged: boolean;
+  readonly parent: string | null;
+  readonly warnings: readonly string[];
+}
+
+/** A backup whose blocks are sealed and whose manifest is not written yet. */
+export interface PendingBackup {
+  /** Resolves when the revision is on stable storage. */
+  commit(): Promise<BackupResult>;
+  /** Leaves no revision; sealed segments stay to be adopted by the next backup. */
+  abort(): Promise<void>;
+}
+
+export interface StateFile {
+  readonly tags: readonly string[];
+  readonly trust: Trust;
+  readonly protected: boolean;
+}
+
+export interface FileSystem {
+  /** As blkid names them (ext4, xfs, btrfs, vfat, ntfs, swap …), but `lvm2` and `luks`. */
+  readonly kind: string;
+  readonly label: string | null;
+  readonly uuid: string | null;
+  readonly sizeBytes: number | null;
+  /** False where the journal needs replay; null where that is not known. */
+  readonly clean: boolean | null;
+}
+
+/** Where bytes of a window lie in the image. A striped piece is one computed piece. */
+export type Piece =
+  | { readonly kind: 'linear'; readonly offsetBytes: number; readonly sizeBytes: number }
+  | {
+      readonly kind: 'striped';
+      readonly stripeSizeBytes: number;
+      readonly offsetsBytes: readonly number[];
+      readonly sizeBytes: number;
+    };
+
+export interface Partition {
+  /** 0 for a file system on the bare disk. */
+  readonly number: number;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  readonly typeId: string;
+  readonly partitionId: string | null;
+  readonly name: string | null;
+  readonly fileSystem: FileSystem | null;
+}
+
+export interface Volume {
+  readonly group: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly pieces: readonly Piece[];
+  readonly fileSystem: FileSystem | null;
+}
+
+export interface PartitionTable {
+  readonly kind: 'gpt' | 'mbr';
+  readonly sectorSizeBytes: number;
+  /** The disk's GUID, or the MBR signature as eight hexadecimal digits. */
+  readonly diskId: string;
+  /** The primary header was damaged and the backup was used. */
+  readonly fromBackup: boolean;
+  /** What `sfdisk <device>` takes to put the table back. */
+  readonly sfdisk: string;
+}
+
+/** What stands on a disk: everything in it comes from a guest and is untrusted text. */
+export interface Survey {
+  readonly table: PartitionTable | null;
+  readonly partitions: readonly Partition[];
+  readonly volumes: readonly Volume[];
+  /** Sentences that say why something is not shown. */
+  readonly problems: readonly string[];
+}
+
+export interface MapRoot {
+  readonly digest: string;
+  readonly segment: number;
+  readonly ordinal: number;
+  readonly copySegment: number;
+  readonly copyOrdinal: number;
+  readonly allocatedBlocks: number;
+}
+
+export interface Manifest {
+  readonly format: number;
+  readonly disk: string;
+  readonly revision: string;
+  readonly sequence: number;
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  readonly consistency: Consistency;
+  readonly source: Readonly<Record<string, unknown>>;
+  readonly reading: {
+    readonly method: string;
+    readonly direct: boolean;
+    readonly holes: 'seek' | 'dense';
+    readonly notes: readonly string[];
+  };
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  readonly codec: Codec;
+  readonly map: { readonly fanout: number; readonly height: number; readonly root: MapRoot | null };
+  readonly imageDigest: string;
+  readonly parent: string | null;
+  readonly counters: {
+    readonly readBytes: number;
+    readonly changedBytes: number;
+    readonly zeroBytes: number;
+    readonly storedBytes: number;
+    readonly allocatedBytes: number;
+    readonly durationMs: number;
+  };
+  readonly layout: Survey;
+}
+
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+  readonly state: 'data' | 'zero';
+}
+
+/** An open revision; every read is verified. Reads may run at the same time. */
+export interface Image {
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  /** Fills `into` from `offset`; resolves to the bytes copied, short only at the end of the image. */
+  read(into: Buffer, offset: number): Promise<number>;
+  /** States from `offset` on, merged where equal, at most `limit` of them and at most `lengthMax` bytes. */
+  extents(offset: number, lengthMax: number, limit: number): Promise<Extent[]>;
+  survey(): Promise<Survey>;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface RestoreParams {
+  readonly diskDir: string;
+  readonly revision: string;
+  /** `fd` is a stream, written in order. */
+  readonly target: { readonly path: string; readonly kind: 'file' | 'device' } | { readonly fd: number };
+  /** A file that exists is truncated instead of refused. */
+  readonly overwrite?: boolean | undefined;
+  readonly threads?: number | undefined;
+}
+
+export interface RestoreResult {
+  readonly writtenBytes: number;
+  readonly skippedBytes: number;
+  readonly discardedBytes: number;
+  readonly durationMs: number;
+}
