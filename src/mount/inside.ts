@@ -1,0 +1,123 @@
+/** What a revision's directory holds: the image, its partitions and volumes, its table, its manifest. Pure.
+ *  A directory is only there when something is in it, and what cannot be shown is named in `problems`. */
+import type { FileSystem, Manifest, Piece, Survey } from '../native/index.js';
+import { rowMs, type TreeRow } from './listing.js';
+import { NameRegister, partitionStem, volumeName } from './names.js';
+import { directory, type Entries, type ImageNode, type Node, symlink, text } from './node.js';
+import { makeWindow, type Window, wholeWindow } from './window.js';
+
+/** What looking at a revision's image told. */
+export interface RevisionFacts {
+  readonly manifest: Manifest;
+  readonly survey: Survey;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+}
+
+export interface Inside {
+  readonly entries: Entries;
+  /** Sentences that say why something is not shown. */
+  readonly problems: readonly string[];
+}
+
+/** Builds the inside of `row`'s directory. `stateMs` is the time of its tags, trust and protection, which alone
+ *  can change; everything else carries the revision's time. */
+export function insideOf(row: TreeRow, facts: RevisionFacts, stateMs: number): Inside {
+  return new InsideBuilder(row, facts).build(stateMs);
+}
+
+class InsideBuilder {
+  readonly #problems: string[];
+  readonly #key: string;
+  readonly #mtimeMs: number;
+
+  constructor(
+    readonly row: TreeRow,
+    readonly facts: RevisionFacts,
+  ) {
+    this.#problems = [...facts.survey.problems];
+    this.#key = `${row.disk}/${row.revision}`;
+    this.#mtimeMs = rowMs(row);
+  }
+
+  build(stateMs: number): Inside {
+    const entries = new Map<string, Node>();
+    entries.set('disk.img', this.#image('disk.img', wholeWindow(this.facts.sizeBytes)));
+    this.#addPartitions(entries);
+    this.#addVolumes(entries);
+    const table = this.facts.survey.table;
+    if (table !== null) {
+      const name = 'partition-table.sfdisk';
+      entries.set(name, text(`${this.#key}/${name}`, this.#mtimeMs, table.sfdisk));
+    }
+    entries.set('revision.json', text(`${this.#key}/revision.json`, stateMs, this.#json()));
+    return { entries, problems: this.#problems };
+  }
+
+  #addPartitions(entries: Map<string, Node>): void {
+    const names = new NameRegister();
+    const files = new Map<string, Node>();
+    const links = new Map<string, Node>();
+    for (const partition of this.facts.survey.partitions) {
+      const { number, fileSystem, offsetBytes, sizeBytes } = partition;
+      const window = this.#window(`partition ${number}`, [{ kind: 'linear', offsetBytes, sizeBytes }]);
+      if (window === undefined) continue;
+      const label = partition.name || fileSystem?.label || null;
+      const name = names.claim(partitionStem(number, label, fileSystem?.kind ?? null), '.img');
+      files.set(name, this.#image(`partitions/${name}`, window));
+      const link = `${number}.img`;
+      if (links.has(link)) continue;
+      links.set(link, symlink(`${this.#key}/by-number/${link}`, this.#mtimeMs, `../partitions/${name}`));
+    }
+    this.#addDirectory(entries, 'partitions', files);
+    this.#addDirectory(entries, 'by-number', links);
+  }
+
+  #addVolumes(entries: Map<string, Node>): void {
+    const names = new NameRegister();
+    const files = new Map<string, Node>();
+    for (const { group, name, pieces, fileSystem } of this.facts.survey.volumes) {
+      const window = this.#window(`logical volume ${group}/${name}`, pieces);
+      if (window === undefined) continue;
+      const file = names.claim(volumeName(group, name) + fileSystemSuffix(fileSystem), '.img');
+      files.set(file, this.#image(`volumes/${file}`, window));
+    }
+    this.#addDirectory(entries, 'volumes', files);
+  }
+
+  #addDirectory(entries: Map<string, Node>, name: string, files: Entries): void {
+    if (files.size === 0) return;
+    entries.set(
+      name,
+      directory(`${this.#key}/${name}`, this.#mtimeMs, () => files),
+    );
+  }
+
+  #window(what: string, pieces: readonly Piece[]): Window | undefined {
+    try {
+      return makeWindow(pieces, this.facts.sizeBytes);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#problems.push(`${what} is not shown: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  #image(path: string, window: Window): ImageNode {
+    const { disk, revision } = this.row;
+    const allocatedBytes = Math.min(this.facts.allocatedBytes, window.sizeBytes);
+    const key = `${this.#key}/${path}`;
+    return { kind: 'image', key, mtimeMs: this.#mtimeMs, disk, revision, window, allocatedBytes };
+  }
+
+  /** The directory's name is the disk's name; the manifest tells what it was called then. */
+  #json(): string {
+    const { disk, tags, trust } = this.row;
+    const state = { disk, tags, trust, protected: this.row.protected };
+    return `${JSON.stringify({ ...this.facts.manifest, ...state, problems: this.#problems }, null, 2)}\n`;
+  }
+}
+
+function fileSystemSuffix(fileSystem: FileSystem | null): string {
+  return fileSystem === null ? '' : `.${fileSystem.kind}`;
+}
