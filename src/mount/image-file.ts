@@ -41,7 +41,7 @@ export class ImageFile {
     const part = into.subarray(begin, begin + range.lengthBytes);
     try {
       const copied = await this.#lease.image.read(part, range.imageOffsetBytes);
-      if (copied !== part.length) throw new CairnError('IO', 'the image ended before its stated size');
+      if (copied !== part.length) throw new CairnError('IO', 'The image ended before its stated size.');
     } catch (cause) {
       throw new ImageReadError(range.imageOffsetBytes, range.lengthBytes, cause);
     }

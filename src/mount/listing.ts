@@ -1,18 +1,14 @@
 /** From the repository's listing to the upper part of the mounted tree: disks, their revisions and the links
  *  that lead to them. Pure, and lazy: a directory is made when it is first looked into, so that a hundred
  *  thousand revisions cost nothing until somebody lists them. */
+import type { RevisionRow } from '../base/revision-row.js';
 import { type DirectoryNode, directory, type Entries, type Node, symlink, text } from './node.js';
 
-/** What the tree needs of a revision; a row of the repository's listing has it. */
-export interface TreeRow {
-  readonly disk: string;
-  readonly revision: string;
-  readonly createdAt: string;
-  readonly storedBytes: number;
-  readonly tags: readonly string[];
-  readonly trust: 'trusted' | 'distrusted' | 'verified';
-  readonly protected: boolean;
-}
+/** What the tree needs of a revision. */
+export type TreeRow = Pick<
+  RevisionRow,
+  'disk' | 'revision' | 'createdAt' | 'storedBytes' | 'tags' | 'trust' | 'protected'
+>;
 
 /** Disks, those without revisions too, and rows in the order of their sequence within each disk. */
 export interface Listing {

@@ -1,0 +1,174 @@
+/** The requests of the kernel, answered out of the tree. No handler throws: what fails is answered with an error
+ *  number and logged, and the mount goes on. Reads of one file run side by side. */
+import { constants } from 'node:fs';
+import { ImageFile } from '../../image-file.js';
+import type { Node } from '../../node.js';
+import type { EngineOptions, Served } from '../engine.js';
+import { type Attributes, attributesOf } from './attributes.js';
+import { DamageLog } from './damage-log.js';
+import { EBADF, EINVAL, EIO, EISDIR, ENOENT, ENOTDIR, EROFS, errnoOf } from './errno.js';
+import { Handles, type OpenFile } from './handles.js';
+
+/** Calls that would write. The kernel answers them itself on a read-only mount; this is the second lock. */
+const WRITING_CALLS = [
+  'truncate',
+  'ftruncate',
+  'utimens',
+  'chown',
+  'chmod',
+  'mknod',
+  'setxattr',
+  'removexattr',
+  'write',
+  'create',
+  'unlink',
+  'rename',
+  'link',
+  'symlink',
+  'mkdir',
+  'rmdir',
+] as const;
+
+const STATFS_BLOCK_BYTES = 65_536;
+const UINT32_MAX = 2 ** 32 - 1;
+
+type Reply<T extends unknown[] = []> = (error: number, ...values: T | []) => void;
+
+export class Operations {
+  readonly #served: Served;
+  readonly #options: EngineOptions;
+  readonly #handles = new Handles();
+  readonly #damage: DamageLog;
+
+  constructor(served: Served, options: EngineOptions) {
+    this.#served = served;
+    this.#options = options;
+    this.#damage = new DamageLog(served.log);
+  }
+
+  /** The table that fuse-native takes. */
+  table(): Record<string, (...args: never[]) => void> {
+    const refuse = (...args: never[]) => (args.at(-1) as unknown as Reply)(EROFS);
+    const getattr = (path: string, reply: Reply<[Attributes]>) =>
+      this.#answer(reply, async () => [this.#attributes(await this.#subject(path))]);
+    return {
+      ...Object.fromEntries(WRITING_CALLS.map((call) => [call, refuse])),
+      access: (_path: string, mode: number, reply: Reply) => reply(mode & constants.W_OK ? EROFS : 0),
+      statfs: (_path: string, reply: Reply<[object]>) => this.#answer(reply, async () => [this.#statfs()]),
+      getattr,
+      fgetattr: getattr,
+      readdir: (path: string, reply: Reply<[string[], Attributes[]]>) =>
+        this.#answer(reply, () => this.#readdir(path)),
+      readlink: (path: string, reply: Reply<[string]>) => this.#answer(reply, () => this.#readlink(path)),
+      open: (path: string, flags: number, reply: Reply<[number]>) =>
+        this.#answer(reply, () => this.#open(path, flags)),
+      read: (_path: string, handle: number, into: Buffer, length: number, offset: number, reply: Reply) =>
+        void this.#read(handle, into.subarray(0, length), offset).then(reply),
+      release: (_path: string, handle: number, reply: Reply) =>
+        this.#answer(reply, async () => this.#release(handle)),
+    };
+  }
+
+  async #answer<const T extends unknown[]>(reply: Reply<T>, work: () => Promise<T>): Promise<void> {
+    let values: T | [];
+    let errno = 0;
+    try {
+      values = await work();
+    } catch (error) {
+      values = [];
+      errno = error instanceof Refusal ? error.errno : errnoOf(error);
+      if (errno === EIO) this.#served.log.error({ err: error }, 'a request could not be answered');
+    }
+    reply(errno, ...values);
+  }
+
+  /** A node by its path, or by its open handle where the path is `#<handle>`. */
+  async #subject(path: string): Promise<Node> {
+    if (path.startsWith('#')) {
+      const file = this.#handles.get(Number(path.slice(1)));
+      if (file === undefined) throw new Refusal(EBADF);
+      return file.node;
+    }
+    const node = await this.#served.tree.resolve(path);
+    if (node === undefined) throw new Refusal(ENOENT);
+    return node;
+  }
+
+  #attributes(node: Node): Attributes {
+    return attributesOf(node, this.#served.tree.inode(node), this.#options);
+  }
+
+  async #readdir(path: string): Promise<[string[], Attributes[]]> {
+    const node = await this.#subject(path);
+    if (node.kind !== 'directory' && node.kind !== 'revision') throw new Refusal(ENOTDIR);
+    const entries = await this.#served.tree.entries(node);
+    const own = this.#attributes(node);
+    return [
+      ['.', '..', ...entries.keys()],
+      [own, own, ...[...entries.values()].map((entry) => this.#attributes(entry))],
+    ];
+  }
+
+  async #readlink(path: string): Promise<[string]> {
+    const node = await this.#subject(path);
+    if (node.kind !== 'symlink') throw new Refusal(EINVAL);
+    return [node.target];
+  }
+
+  async #open(path: string, flags: number): Promise<[number]> {
+    const writing = constants.O_WRONLY | constants.O_RDWR | constants.O_TRUNC | constants.O_APPEND;
+    if (flags & writing) throw new Refusal(EROFS);
+    const node = await this.#subject(path);
+    switch (node.kind) {
+      case 'text':
+        return [this.#handles.add({ node })];
+      case 'image': {
+        const lease = await this.#served.images.acquire(node.disk, node.revision);
+        return [this.#handles.add(new ImageFile(node, lease))];
+      }
+      case 'symlink':
+        throw new Refusal(EINVAL);
+      default:
+        throw new Refusal(EISDIR);
+    }
+  }
+
+  /** The bytes read, or an error number. A short answer means the end of the file to the kernel, so a read that
+   *  fails in part fails as a whole; the kernel asks again in smaller pieces. */
+  async #read(handle: number, into: Buffer, offset: number): Promise<number> {
+    const file = this.#handles.get(handle);
+    if (file === undefined) return EBADF;
+    try {
+      if (file instanceof ImageFile) return await file.read(into, offset);
+      return file.node.bytes.subarray(offset).copy(into);
+    } catch (error) {
+      if (file instanceof ImageFile) this.#damage.note(file, error);
+      return EIO;
+    }
+  }
+
+  #release(handle: number): [] {
+    const file: OpenFile | undefined = this.#handles.remove(handle);
+    if (file instanceof ImageFile) file.close();
+    return [];
+  }
+
+  /** As on any read-only file system: what is stored, and nothing free. */
+  #statfs(): object {
+    const { revisions, storedBytes } = this.#served.tree.totals();
+    return {
+      bsize: STATFS_BLOCK_BYTES,
+      frsize: STATFS_BLOCK_BYTES,
+      blocks: Math.min(Math.ceil(storedBytes / STATFS_BLOCK_BYTES), UINT32_MAX),
+      files: Math.min(revisions, UINT32_MAX),
+      namemax: 255,
+    };
+  }
+}
+
+/** An answer that is no fault: there is no such entry, or the call does not apply to it. */
+class Refusal extends Error {
+  constructor(readonly errno: number) {
+    super('refused');
+  }
+}

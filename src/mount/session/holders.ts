@@ -1,0 +1,47 @@
+/** Who keeps a mount busy, read from /proc and /sys without touching the mount. It sees what this user may see. */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { sep } from 'node:path';
+import { visible } from '../../base/visible.js';
+
+/** Says who holds something under `mountpoint`: `bash (pid 17)`, `/dev/loop0`. */
+export async function holdersOf(mountpoint: string): Promise<string[]> {
+  const isInside = (path: string) => path === mountpoint || path.startsWith(mountpoint + sep);
+  return [...(await processHolders(isInside)), ...(await loopHolders(isInside))];
+}
+
+async function processHolders(isInside: (path: string) => boolean): Promise<string[]> {
+  const pids = (await listed('/proc')).filter((name) => /^\d+$/.test(name));
+  const holders: string[] = [];
+  for (const pid of pids) {
+    const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`];
+    for (const descriptor of await listed(`/proc/${pid}/fd`)) links.push(`/proc/${pid}/fd/${descriptor}`);
+    const targets = await Promise.all(links.map(target));
+    if (targets.some(isInside)) holders.push(`${await commandName(pid)} (pid ${pid})`);
+  }
+  return holders;
+}
+
+async function loopHolders(isInside: (path: string) => boolean): Promise<string[]> {
+  const holders: string[] = [];
+  for (const name of (await listed('/sys/block')).filter((each) => each.startsWith('loop'))) {
+    const backing = await content(`/sys/block/${name}/loop/backing_file`);
+    if (isInside(backing.replace(/\n$/, ''))) holders.push(`/dev/${name}`);
+  }
+  return holders;
+}
+
+async function commandName(pid: string): Promise<string> {
+  return visible((await content(`/proc/${pid}/comm`)).trimEnd());
+}
+
+async function listed(directory: string): Promise<string[]> {
+  return readdir(directory).catch(() => []);
+}
+
+async function target(link: string): Promise<string> {
+  return readlink(link).catch(() => '');
+}
+
+async function content(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => '');
+}

@@ -1,0 +1,158 @@
+/** `cairn mount`: from what a person asks for to a session that serves it. */
+import { spawn } from 'node:child_process';
+import { access, constants, open, readFile, rename } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CairnError } from '../../base/errors.js';
+import type { Logger, LogLevel } from '../../base/log.js';
+import { visible } from '../../base/visible.js';
+import type { EngineName } from '../engine/engine.js';
+import { runCommand } from './command.js';
+import { prepareMountpoint } from './mountpoint.js';
+import { type Report, reportedError, type ServeRequest } from './protocol.js';
+import { Session } from './session.js';
+import type { SessionStart } from './session-main.js';
+import { logPath } from './session-record.js';
+
+/** Both programs run as built files, also where this module is run from its sources. */
+const SESSION_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/session-main.js', import.meta.url));
+const SERVER_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/server-main.js', import.meta.url));
+
+export interface MountOptions {
+  readonly repository: string;
+  readonly mountpoint: string;
+  /** Shows these alone; empty or absent means all. */
+  readonly disks?: readonly string[] | undefined;
+  readonly engine?: EngineName | undefined;
+  readonly allowOther?: boolean | undefined;
+  /** Name or number of a group that may read too. It takes in `allowOther`: the kernel lets nobody else near. */
+  readonly group?: string | undefined;
+  readonly logLevel?: LogLevel | undefined;
+  /** The program of the serving process. */
+  readonly serverEntry?: string | undefined;
+}
+
+export interface MountResult {
+  readonly mountpoint: string;
+  /** The session: SIGTERM to it unmounts. */
+  readonly pid: number;
+}
+
+/** Mounts in the background; resolves when the mount answers.
+ *  @throws {CairnError} USAGE | MOUNT_FAILED | NO_SUCH_DISK | NOT_A_REPOSITORY */
+export async function mount(options: MountOptions): Promise<MountResult> {
+  const start = await prepare(options);
+  const path = await logPath(start.request.mountpoint);
+  await rename(path, `${path}.old`).catch(() => {});
+  const log = await open(path, 'a', 0o600);
+  try {
+    const pid = await startInBackground(start, log.fd);
+    return { mountpoint: start.request.mountpoint, pid };
+  } catch (error) {
+    throw await explained(error, path);
+  } finally {
+    await log.close();
+  }
+}
+
+/** Mounts and stays until unmounted or stopped by `signal`. `onReady` is called once the mount answers.
+ *  @returns whether it ended by an unmount and not by the server's death. */
+export async function mountInForeground(
+  options: MountOptions & { log: Logger; signal: AbortSignal },
+  onReady: (result: MountResult) => void,
+): Promise<boolean> {
+  const session = await Session.start({ ...(await prepare(options)), log: options.log });
+  const stop = () => void session.stop();
+  options.signal.addEventListener('abort', stop);
+  if (options.signal.aborted) stop();
+  else onReady({ mountpoint: session.mountpoint, pid: process.pid });
+  return session.ended();
+}
+
+async function prepare(options: MountOptions): Promise<SessionStart> {
+  await checkSystem();
+  const repository = resolve(options.repository);
+  const request: ServeRequest = {
+    repository,
+    mountpoint: await prepareMountpoint(options.mountpoint, repository),
+    disks: options.disks === undefined || options.disks.length === 0 ? null : options.disks,
+    engine: options.engine ?? 'fuse-native',
+    allowOther: options.allowOther === true || options.group !== undefined,
+    uid: process.geteuid?.() ?? 0,
+    gid: options.group === undefined ? (process.getegid?.() ?? 0) : await groupId(options.group),
+    groupReads: options.group !== undefined,
+    logLevel: options.logLevel ?? 'info',
+  };
+  return { request, serverEntry: options.serverEntry ?? SERVER_ENTRY };
+}
+
+async function checkSystem(): Promise<void> {
+  try {
+    await access('/dev/fuse', constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new CairnError(
+      'MOUNT_FAILED',
+      `/dev/fuse ${missing ? 'is missing' : 'is not open to this user'}.`,
+      {
+        hint: missing
+          ? 'load it with modprobe fuse; a container needs --device /dev/fuse'
+          : 'chmod 666 /dev/fuse',
+        cause,
+      },
+    );
+  }
+  if (process.geteuid?.() === 0) return;
+  if ((await runCommand('fusermount', ['--version'])).outcome === 'not-found') {
+    throw new CairnError(
+      'MOUNT_FAILED',
+      'The program fusermount is missing, which mounts for ordinary users.',
+      {
+        hint: 'Install it: apt-get install fuse3.',
+      },
+    );
+  }
+}
+
+async function groupId(group: string): Promise<number> {
+  if (/^\d+$/.test(group)) return Number(group);
+  const { status, stdout } = await runCommand('getent', ['group', '--', group]);
+  const id = Number(stdout.split(':')[2]);
+  if (status === 0 && Number.isSafeInteger(id)) return id;
+  throw new CairnError('USAGE', `There is no group “${visible(group)}” on this system.`);
+}
+
+/** Starts a session that outlives this process and waits for its report. */
+function startInBackground(start: SessionStart, logFd: number): Promise<number> {
+  const session = spawn(process.execPath, [SESSION_ENTRY], {
+    cwd: '/',
+    detached: true,
+    stdio: ['ignore', 'ignore', logFd, 'ipc'],
+  });
+  return new Promise((resolvePid, reject) => {
+    const ended = (what: string) =>
+      reject(
+        new CairnError('MOUNT_FAILED', `Mounting at ${visible(start.request.mountpoint)} failed: ${what}.`),
+      );
+    session.once('error', (error) => ended(error.message));
+    session.once('exit', (code, signal) => ended(`the session ended with ${signal ?? code}`));
+    session.once('message', (report: Report) => {
+      session.removeAllListeners('exit');
+      if (session.connected) session.disconnect();
+      session.unref();
+      if (report.kind === 'ready') resolvePid(report.pid);
+      else reject(reportedError(report));
+    });
+    session.send(start, (error) => error && ended(error.message));
+  });
+}
+
+/** Adds what libfuse and fusermount said, which is more than they tell their caller: the lines of the log that
+ *  are none of ours. */
+async function explained(error: unknown, path: string): Promise<unknown> {
+  if (!(error instanceof CairnError) || error.code !== 'MOUNT_FAILED') return error;
+  const lines = (await readFile(path, 'utf8')).split('\n');
+  const said = lines.filter((line) => line !== '' && !line.startsWith('{')).join('; ');
+  const message = said === '' ? error.message : `${error.message} The system said: ${said}`;
+  return new CairnError(error.code, message, { hint: error.hint ?? `The log is ${path}.`, cause: error });
+}

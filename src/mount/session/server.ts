@@ -1,0 +1,146 @@
+/** The serving process: opens the repository, keeps the tree at its newest listing, and answers the kernel
+ *  through an engine. It never touches the mount. It ends when the kernel has let go of the mount, and unmounts
+ *  when it is told to end or the session process is no more. */
+
+import { CairnError } from '../../base/errors.js';
+import type { Logger, LogLevel } from '../../base/log.js';
+import { visible } from '../../base/visible.js';
+import type { Engine, EngineName, Serving } from '../engine/engine.js';
+import { fuseNativeEngine } from '../engine/fuse-native/fuse-native-engine.js';
+import { ImagePool } from '../image-pool.js';
+import type { Listing } from '../listing.js';
+import { Tree } from '../tree.js';
+import { detach } from './detach.js';
+import { mountAt, mountTable } from './mount-table.js';
+import { failure, type Report, type ServeRequest } from './protocol.js';
+import { loadFacts, type ServedRepository } from './served-repository.js';
+
+/** With the half second for which the kernel remembers, changes show within two seconds. */
+const REFRESH_MS = 1_000;
+const WATCH_MS = 500;
+
+const ENGINES: Readonly<Record<EngineName, Engine>> = { 'fuse-native': fuseNativeEngine };
+
+export type OpenServed = (directory: string, log: Logger) => Promise<ServedRepository>;
+
+/** Serves what the parent process asks for in its one message. */
+export function runServer(open: OpenServed, logAt: (level: LogLevel) => Logger): void {
+  process.once('message', async (request: ServeRequest) => {
+    process.title = `cairn serve ${request.mountpoint}`;
+    const log = logAt(request.logLevel).child({ mountpoint: request.mountpoint });
+    process.on('uncaughtException', (error) =>
+      log.error({ err: error }, 'an error escaped; serving goes on'),
+    );
+    try {
+      await new Server(request, await open(request.repository, log), log).start();
+      report({ kind: 'ready', pid: process.pid });
+    } catch (error) {
+      log.error({ err: error }, 'the mount could not be started');
+      report(failure(error), () => process.exit(1));
+    }
+  });
+}
+
+function report(message: Report, then = () => {}): void {
+  if (process.connected) process.send?.(message, then);
+  else then();
+}
+
+class Server {
+  readonly #images: ImagePool;
+  readonly #tree: Tree;
+  #serving: Serving | undefined;
+  #device: string | undefined;
+  #ending = false;
+
+  constructor(
+    readonly request: ServeRequest,
+    readonly repository: ServedRepository,
+    readonly log: Logger,
+  ) {
+    this.#images = new ImagePool((disk, revision) => repository.openImage(disk, revision));
+    this.#tree = new Tree({
+      load: (disk, revision) => loadFacts(repository, this.#images, disk, revision),
+      onProblems: ({ disk, revision }, problems) =>
+        log.warn({ disk, revision, problems }, 'not everything in the revision can be shown'),
+      disks: request.disks,
+    });
+  }
+
+  /** Resolves when the mount answers. */
+  async start(): Promise<void> {
+    this.#checkDisks();
+    this.#tree.update(this.#listing());
+    const served = { tree: this.#tree, images: this.#images, log: this.log };
+    this.#serving = await ENGINES[this.request.engine].serve(served, this.request);
+    this.#device = mountAt(await mountTable(), this.request.mountpoint)?.device;
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void this.#end());
+    process.on('disconnect', () => {
+      this.log.error('the session process is gone; unmounting');
+      void this.#end();
+    });
+    this.#repeat(REFRESH_MS, () => this.#refresh());
+    this.#repeat(WATCH_MS, () => this.#watch());
+  }
+
+  #checkDisks(): void {
+    const known = new Set(this.repository.disks());
+    const unknown = this.request.disks?.find((disk) => !known.has(disk));
+    if (unknown === undefined) return;
+    throw new CairnError(
+      'NO_SUCH_DISK',
+      `There is no disk “${visible(unknown)}” in ${visible(this.request.repository)}.`,
+      {
+        hint: 'cairn list shows what there is.',
+      },
+    );
+  }
+
+  #listing(): Listing {
+    return { disks: this.repository.disks(), rows: this.repository.revisions() };
+  }
+
+  async #refresh(): Promise<void> {
+    if (await this.repository.refresh()) this.#tree.update(this.#listing());
+  }
+
+  /** Anybody may unmount at any time; after a lazy unmount open files are served to their end. */
+  async #watch(): Promise<void> {
+    if (this.#serving?.connected() === false) this.#exit();
+  }
+
+  async #end(): Promise<void> {
+    if (this.#ending) return;
+    this.#ending = true;
+    const { mountpoint } = this.request;
+    try {
+      // As long as this connection lives, no other mount has its device number.
+      const ours = mountAt(await mountTable(), mountpoint)?.device === this.#device;
+      if (ours && (await detach(mountpoint, false)) === 'busy') await detach(mountpoint, true);
+    } catch (error) {
+      this.log.error({ err: error }, 'the mount could not be taken away');
+    }
+    this.#exit();
+  }
+
+  #exit(): void {
+    this.log.info('the mount is gone; serving ends');
+    process.exit(0);
+  }
+
+  /** Calls `work` again and again, `everyMs` after its last end. A failure is logged when it is a new one. */
+  #repeat(everyMs: number, work: () => Promise<void>): void {
+    let lastFailure = '';
+    const round = async () => {
+      try {
+        await work();
+        lastFailure = '';
+      } catch (error) {
+        if (String(error) !== lastFailure) this.log.error({ err: error }, 'a regular check failed');
+        lastFailure = String(error);
+      }
+      setTimeout(round, everyMs);
+    };
+    setTimeout(round, everyMs);
+  }
+}

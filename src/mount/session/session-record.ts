@@ -1,0 +1,53 @@
+/** What a running session leaves in the run directory for those who come later: who serves a mount point. It
+ *  informs; what is mounted where only the kernel tells. */
+import { createHash } from 'node:crypto';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ProcessIdentity } from './process-identity.js';
+import { runDirectory } from './run-directory.js';
+
+export interface SessionRecord {
+  readonly mountpoint: string;
+  readonly repository: string;
+  readonly engine: string;
+  readonly startedAt: string;
+  /** The session process; SIGTERM to it unmounts. */
+  readonly session: ProcessIdentity;
+  readonly server: ProcessIdentity;
+}
+
+export async function writeRecord(record: SessionRecord): Promise<void> {
+  const path = await recordPath(record.mountpoint);
+  await writeFile(`${path}.new`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+/** The record of whoever last served `mountpoint`, or null. A record that cannot be read counts as none. */
+export async function readRecord(mountpoint: string): Promise<SessionRecord | null> {
+  try {
+    const record = JSON.parse(await readFile(await recordPath(mountpoint), 'utf8')) as SessionRecord;
+    return record.mountpoint === mountpoint ? record : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Removes the record of `session` and of nobody else. */
+export async function removeRecord(mountpoint: string, session: ProcessIdentity): Promise<void> {
+  const record = await readRecord(mountpoint);
+  if (record?.session.pid === session.pid) await rm(await recordPath(mountpoint), { force: true });
+}
+
+/** The log file of the sessions at `mountpoint`. */
+export async function logPath(mountpoint: string): Promise<string> {
+  return join(await runDirectory(), `mount-${digestOf(mountpoint)}.log`);
+}
+
+async function recordPath(mountpoint: string): Promise<string> {
+  return join(await runDirectory(), `mount-${digestOf(mountpoint)}.json`);
+}
+
+/** A mount point may hold any characters; its digest is a fine file name. */
+function digestOf(mountpoint: string): string {
+  return createHash('sha256').update(mountpoint).digest('hex').slice(0, 16);
+}
