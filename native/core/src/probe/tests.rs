@@ -1,0 +1,1 @@
+//! The survey as a whole, on disks made by hand.
