@@ -2,8 +2,13 @@
 import type { ImageFile } from '../../image-file.js';
 import type { TextNode } from '../../node.js';
 
-/** A text keeps the content it had when it was opened. */
-export type OpenFile = ImageFile | { readonly node: TextNode };
+export interface OpenFile {
+  readonly path: string;
+  /** The inode number that it was opened under; the tree forgets it with the revision. */
+  readonly ino: number;
+  /** A text keeps the content it had when it was opened. */
+  readonly content: ImageFile | TextNode;
+}
 
 /** Handles travel as signed 32-bit integers. */
 const HANDLE_MAX = 2 ** 31 - 1;
@@ -22,6 +27,12 @@ export class Handles {
 
   get(handle: number): OpenFile | undefined {
     return this.#open.get(handle);
+  }
+
+  /** An open file that was opened under `path`. */
+  at(path: string): OpenFile | undefined {
+    for (const file of this.#open.values()) if (file.path === path) return file;
+    return undefined;
   }
 
   remove(handle: number): OpenFile | undefined {

@@ -2,12 +2,12 @@
  *  number and logged, and the mount goes on. Reads of one file run side by side. */
 import { constants } from 'node:fs';
 import { ImageFile } from '../../image-file.js';
-import type { Node } from '../../node.js';
+import type { ImageNode, Node } from '../../node.js';
 import type { EngineOptions, Served } from '../engine.js';
 import { type Attributes, attributesOf } from './attributes.js';
 import { DamageLog } from './damage-log.js';
 import { EBADF, EINVAL, EIO, EISDIR, ENOENT, ENOTDIR, EROFS, errnoOf } from './errno.js';
-import { Handles, type OpenFile } from './handles.js';
+import { Handles } from './handles.js';
 
 /** Calls that would write. The kernel answers them itself on a read-only mount; this is the second lock. */
 const WRITING_CALLS = [
@@ -49,8 +49,7 @@ export class Operations {
   /** The table that fuse-native takes. */
   table(): Record<string, (...args: never[]) => void> {
     const refuse = (...args: never[]) => (args.at(-1) as unknown as Reply)(EROFS);
-    const getattr = (path: string, reply: Reply<[Attributes]>) =>
-      this.#answer(reply, async () => [this.#attributes(await this.#subject(path))]);
+    const getattr = (path: string, reply: Reply<[Attributes]>) => this.#answer(reply, () => this.#stat(path));
     return {
       ...Object.fromEntries(WRITING_CALLS.map((call) => [call, refuse])),
       access: (_path: string, mode: number, reply: Reply) => reply(mode & constants.W_OK ? EROFS : 0),
@@ -82,16 +81,22 @@ export class Operations {
     reply(errno, ...values);
   }
 
-  /** A node by its path, or by its open handle where the path is `#<handle>`. */
-  async #subject(path: string): Promise<Node> {
-    if (path.startsWith('#')) {
-      const file = this.#handles.get(Number(path.slice(1)));
-      if (file === undefined) throw new Refusal(EBADF);
-      return file.node;
-    }
+  async #find(path: string): Promise<Node> {
     const node = await this.#served.tree.resolve(path);
     if (node === undefined) throw new Refusal(ENOENT);
     return node;
+  }
+
+  /** Of what lies at a path, or of an open file where the path is `#<handle>`. The kernel asks for the attributes
+   *  of an open file by path too, also when the revision has left the tree. */
+  async #stat(path: string): Promise<[Attributes]> {
+    const handle = path.startsWith('#') ? Number(path.slice(1)) : undefined;
+    const node = handle === undefined ? await this.#served.tree.resolve(path) : undefined;
+    if (node !== undefined) return [this.#attributes(node)];
+    const file = handle === undefined ? this.#handles.at(path) : this.#handles.get(handle);
+    if (file === undefined) throw new Refusal(ENOENT);
+    const { content, ino } = file;
+    return [attributesOf(content instanceof ImageFile ? content.node : content, ino, this.#options)];
   }
 
   #attributes(node: Node): Attributes {
@@ -99,7 +104,7 @@ export class Operations {
   }
 
   async #readdir(path: string): Promise<[string[], Attributes[]]> {
-    const node = await this.#subject(path);
+    const node = await this.#find(path);
     if (node.kind !== 'directory' && node.kind !== 'revision') throw new Refusal(ENOTDIR);
     const entries = await this.#served.tree.entries(node);
     const own = this.#attributes(node);
@@ -110,7 +115,7 @@ export class Operations {
   }
 
   async #readlink(path: string): Promise<[string]> {
-    const node = await this.#subject(path);
+    const node = await this.#find(path);
     if (node.kind !== 'symlink') throw new Refusal(EINVAL);
     return [node.target];
   }
@@ -118,38 +123,34 @@ export class Operations {
   async #open(path: string, flags: number): Promise<[number]> {
     const writing = constants.O_WRONLY | constants.O_RDWR | constants.O_TRUNC | constants.O_APPEND;
     if (flags & writing) throw new Refusal(EROFS);
-    const node = await this.#subject(path);
-    switch (node.kind) {
-      case 'text':
-        return [this.#handles.add({ node })];
-      case 'image': {
-        const lease = await this.#served.images.acquire(node.disk, node.revision);
-        return [this.#handles.add(new ImageFile(node, lease))];
-      }
-      case 'symlink':
-        throw new Refusal(EINVAL);
-      default:
-        throw new Refusal(EISDIR);
-    }
+    const node = await this.#find(path);
+    if (node.kind === 'symlink') throw new Refusal(EINVAL);
+    if (node.kind === 'directory' || node.kind === 'revision') throw new Refusal(EISDIR);
+    const content = node.kind === 'text' ? node : await this.#openImage(node);
+    return [this.#handles.add({ path, ino: this.#served.tree.inode(node), content })];
+  }
+
+  async #openImage(node: ImageNode): Promise<ImageFile> {
+    return new ImageFile(node, await this.#served.images.acquire(node.disk, node.revision));
   }
 
   /** The bytes read, or an error number. A short answer means the end of the file to the kernel, so a read that
    *  fails in part fails as a whole; the kernel asks again in smaller pieces. */
   async #read(handle: number, into: Buffer, offset: number): Promise<number> {
-    const file = this.#handles.get(handle);
-    if (file === undefined) return EBADF;
+    const content = this.#handles.get(handle)?.content;
+    if (content === undefined) return EBADF;
+    if (!(content instanceof ImageFile)) return content.bytes.subarray(offset).copy(into);
     try {
-      if (file instanceof ImageFile) return await file.read(into, offset);
-      return file.node.bytes.subarray(offset).copy(into);
+      return await content.read(into, offset);
     } catch (error) {
-      if (file instanceof ImageFile) this.#damage.note(file, error);
+      this.#damage.note(content, error);
       return EIO;
     }
   }
 
   #release(handle: number): [] {
-    const file: OpenFile | undefined = this.#handles.remove(handle);
-    if (file instanceof ImageFile) file.close();
+    const content = this.#handles.remove(handle)?.content;
+    if (content instanceof ImageFile) content.close();
     return [];
   }
 
