@@ -15,7 +15,6 @@ export const NATIVE_CODES = [
   'READ_ONLY',
   'SOURCE_FAILED',
   'SOURCE_SHORT',
-  'STORE_POISONED',
   'TARGET_FAILED',
   'TARGET_TOO_SMALL',
 ] as const;
@@ -69,7 +68,6 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   READ_ONLY: 1,
   SOURCE_FAILED: 1,
   SOURCE_SHORT: 1,
-  STORE_POISONED: 1,
   TARGET_FAILED: 1,
   TARGET_TOO_SMALL: 6,
   USAGE: 2,

@@ -1,8 +1,38 @@
 //! The data plane of Cairn: what a block is, where it lies, and how it is read back.
 //!
-//! Knows nothing of Node, N-API or FUSE. Rooms, lowest rank first: `units`, `io`, `probe`.
-//! Every byte that comes from a disk or a repository is foreign: decoders are total.
+//! Knows nothing of Node, N-API or FUSE. Rooms, lowest rank first (a room uses lower ones only,
+//! errors apart):
+//!
+//! 1. [`units`], [`digest`], [`codec`], [`io`], [`revision`], [`probe`]
+//! 2. [`record`], [`text`], [`source`]
+//! 3. [`map`], [`segment`]
+//! 4. [`manifest`], [`records`], [`dedup`]
+//! 5. [`disk`], [`write`]
+//! 6. [`image`], [`backup`], [`restore`]
+//!
+//! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
+//! nothing is returned before its digest was checked.
 
+pub mod backup;
+pub mod codec;
+pub mod dedup;
+pub mod digest;
+pub mod disk;
+pub mod error;
+pub mod image;
 pub mod io;
+pub mod job;
+pub mod manifest;
+pub mod map;
 pub mod probe;
+pub mod record;
+pub mod records;
+pub mod restore;
+pub mod revision;
+pub mod segment;
+pub mod source;
+pub mod text;
 pub mod units;
+pub mod write;
+
+pub use error::{Damage, Error, Result};

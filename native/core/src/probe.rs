@@ -59,12 +59,7 @@ pub fn survey(disk: &dyn ReadAt, size_bytes: u64) -> Survey {
         identify_partitions(&reader, &mut partitions, &mut problems);
     }
     let volumes = find_volumes(disk, &reader, &partitions, &mut problems);
-    Survey {
-        table,
-        partitions,
-        volumes,
-        problems: problems.into_sentences(),
-    }
+    Survey { table, partitions, volumes, problems: problems.into_sentences() }
 }
 
 enum Layout {
@@ -76,9 +71,7 @@ enum Layout {
 /// Decides between tables and a bare file system by the first sector, as libblkid and the kernel do, and is
 /// more lenient than they are where that sector is lost: then an intact GPT counts without it.
 fn find_layout(reader: &Reader<'_>, problems: &mut Problems) -> Layout {
-    let mbr = reader
-        .take(0, SECTOR_BYTES)
-        .and_then(|sector| Mbr::decode(&sector));
+    let mbr = reader.take(0, SECTOR_BYTES).and_then(|sector| Mbr::decode(&sector));
     let is_protective = mbr.as_ref().is_some_and(Mbr::is_protective);
     if is_protective && let Some(table) = gpt::read(reader, problems) {
         return Layout::Table(table);
@@ -86,10 +79,7 @@ fn find_layout(reader: &Reader<'_>, problems: &mut Problems) -> Layout {
     let bare = superblock::identify(reader);
     // The boot sector of FAT, exFAT or NTFS has the signature of a master boot record as well.
     let is_boot_sector = bare.as_ref().is_some_and(FileSystem::has_boot_sector);
-    if let Some(mbr) = mbr
-        .as_ref()
-        .filter(|mbr| mbr.has_partitions() && !is_boot_sector)
-    {
+    if let Some(mbr) = mbr.as_ref().filter(|mbr| mbr.has_partitions() && !is_boot_sector) {
         return Layout::Table(mbr.table(reader, problems));
     }
     if let Some(file_system) = bare {
@@ -100,14 +90,10 @@ fn find_layout(reader: &Reader<'_>, problems: &mut Problems) -> Layout {
         return Layout::Empty;
     }
     if let Some(table) = gpt::read(reader, problems) {
-        problems.push(
-            "The protective master boot record is missing; the GPT is used without it.".to_owned(),
-        );
+        problems.push("The protective master boot record is missing; the GPT is used without it.".to_owned());
         return Layout::Table(table);
     }
-    mbr.map_or(Layout::Empty, |mbr| {
-        Layout::Table(mbr.table(reader, problems))
-    })
+    mbr.map_or(Layout::Empty, |mbr| Layout::Table(mbr.table(reader, problems)))
 }
 
 fn described(table: &Table) -> PartitionTable {
@@ -137,10 +123,7 @@ fn identify_partitions(reader: &Reader<'_>, partitions: &mut [Partition], proble
         let stretch = reader.within(partition.offset_bytes, partition.size_bytes);
         partition.file_system = superblock::identify(&stretch);
         if let Some(fault) = stretch.fault() {
-            problems.push(format!(
-                "Partition {} could not be read everywhere: {fault}.",
-                partition.number
-            ));
+            problems.push(format!("Partition {} could not be read everywhere: {fault}.", partition.number));
         }
     }
 }
@@ -153,18 +136,12 @@ fn find_volumes(
     problems: &mut Problems,
 ) -> Vec<Volume> {
     let is_physical = |partition: &&Partition| {
-        partition
-            .file_system
-            .as_ref()
-            .is_some_and(|file_system| file_system.kind == "lvm2")
+        partition.file_system.as_ref().is_some_and(|file_system| file_system.kind == "lvm2")
     };
     let places: Vec<Place> = partitions
         .iter()
         .filter(is_physical)
-        .map(|partition| Place {
-            offset_bytes: partition.offset_bytes,
-            size_bytes: partition.size_bytes,
-        })
+        .map(|partition| Place { offset_bytes: partition.offset_bytes, size_bytes: partition.size_bytes })
         .collect();
     let mut volumes = lvm::volumes(reader, &places, problems);
     for volume in &mut volumes {

@@ -1,1 +1,13 @@
-//! N-API bindings.
+//! N-API bindings of the store: convert, dispatch, map errors. No logic lives here.
+//!
+//! Long operations run on a thread of their own and are polled ([`jobs`]); short ones that do I/O
+//! run on Node's thread pool ([`images`]); only small file operations run on the JavaScript thread
+//! ([`disks`]). Every function catches panics and gives `INTERNAL` for them.
+
+#![allow(unreachable_pub, reason = "what JavaScript reaches looks unreachable from Rust")]
+
+mod disks;
+mod errors;
+mod images;
+mod jobs;
+mod pool;

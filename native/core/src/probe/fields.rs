@@ -57,13 +57,9 @@ pub(super) trait Fields {
     /// UTF-16LE text in a field of fixed length, ended by the first NUL. Lone surrogates become U+FFFD.
     fn utf16(&self, offset: usize, length: usize) -> Option<String> {
         let (units, _) = self.part(offset, length)?.as_chunks::<2>();
-        let units = units
-            .iter()
-            .map(|unit| u16::from_le_bytes(*unit))
-            .take_while(|&unit| unit != 0);
-        let text: String = char::decode_utf16(units)
-            .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect();
+        let units = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0);
+        let text: String =
+            char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
         filled(&text)
     }
 
@@ -134,26 +130,15 @@ mod tests {
     fn utf16_pairs_are_joined_and_lone_surrogates_replaced() {
         let units = [0x41u16, 0xd83d, 0xde00, 0xd800, 0, 0x42];
         let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
-        assert_eq!(
-            bytes.utf16(0, bytes.len()),
-            Some("A\u{1f600}\u{fffd}".into())
-        );
+        assert_eq!(bytes.utf16(0, bytes.len()), Some("A\u{1f600}\u{fffd}".into()));
     }
 
     #[test]
     fn guids_are_mixed_endian_and_uuids_are_not() {
-        let esp = [
-            0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9,
-            0x3b,
-        ];
-        assert_eq!(
-            esp.guid(0).as_deref(),
-            Some("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
-        );
-        assert_eq!(
-            esp.uuid(0).as_deref(),
-            Some("28732ac1-1ff8-d211-ba4b-00a0c93ec93b")
-        );
+        let esp =
+            [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+        assert_eq!(esp.guid(0).as_deref(), Some("C12A7328-F81F-11D2-BA4B-00A0C93EC93B"));
+        assert_eq!(esp.uuid(0).as_deref(), Some("28732ac1-1ff8-d211-ba4b-00a0c93ec93b"));
         assert_eq!([0u8; 16].uuid(0), None);
     }
 }

@@ -70,9 +70,7 @@ pub(super) fn read(reader: &Reader<'_>, problems: &mut Problems) -> Option<Table
         }
     }
     if damage != Damage::Absent {
-        problems.push(format!(
-            "The GPT is damaged ({damage}) and no intact backup of it was found."
-        ));
+        problems.push(format!("The GPT is damaged ({damage}) and no intact backup of it was found."));
     }
     None
 }
@@ -80,22 +78,12 @@ pub(super) fn read(reader: &Reader<'_>, problems: &mut Problems) -> Option<Table
 /// Where a backup header may stand: the last sector, and where a damaged primary says (the disk may have
 /// grown since).
 fn backup_places(reader: &Reader<'_>) -> Vec<(u64, u32)> {
-    let last = SECTOR_SIZES.map(|size| {
-        (
-            (reader.size_bytes() / u64::from(size)).saturating_sub(1),
-            size,
-        )
-    });
+    let last = SECTOR_SIZES.map(|size| ((reader.size_bytes() / u64::from(size)).saturating_sub(1), size));
     let noted = SECTOR_SIZES.into_iter().filter_map(|size| {
         let primary = reader.take(u64::from(size), HEADER_BYTES_MIN)?;
-        primary
-            .has(0, SIGNATURE)
-            .then_some((primary.le64(32)?, size))
+        primary.has(0, SIGNATURE).then_some((primary.le64(32)?, size))
     });
-    last.into_iter()
-        .chain(noted)
-        .filter(|&(sector, _)| sector > 1)
-        .collect()
+    last.into_iter().chain(noted).filter(|&(sector, _)| sector > 1).collect()
 }
 
 fn load(
@@ -125,9 +113,7 @@ fn load(
 }
 
 fn read_header(reader: &Reader<'_>, sector: u64, sector_size_bytes: u32) -> Result<Header, Damage> {
-    let offset = sector
-        .checked_mul(u64::from(sector_size_bytes))
-        .ok_or(Damage::Absent)?;
+    let offset = sector.checked_mul(u64::from(sector_size_bytes)).ok_or(Damage::Absent)?;
     let length = usize::try_from(sector_size_bytes).map_err(|_| Damage::Absent)?;
     let bytes = reader.take(offset, length).ok_or(Damage::Absent)?;
     if !bytes.has(0, SIGNATURE) {
@@ -139,9 +125,7 @@ fn read_header(reader: &Reader<'_>, sector: u64, sector_size_bytes: u32) -> Resu
     if bytes.le64(24) != Some(sector) {
         return Err(Damage::Misplaced);
     }
-    decode_header(&bytes, sector_size_bytes)
-        .filter(has_sane_sizes)
-        .ok_or(Damage::Sizes)
+    decode_header(&bytes, sector_size_bytes).filter(has_sane_sizes).ok_or(Damage::Sizes)
 }
 
 fn decode_header(bytes: &[u8], sector_size_bytes: u32) -> Option<Header> {
@@ -182,10 +166,7 @@ fn read_entries(reader: &Reader<'_>, header: &Header) -> Result<Vec<u8>, Damage>
         .entries_sector
         .checked_mul(u64::from(header.sector_size_bytes))
         .ok_or(Damage::EntriesMissing)?;
-    let length = header
-        .entry_count
-        .checked_mul(header.entry_bytes)
-        .ok_or(Damage::Sizes)?;
+    let length = header.entry_count.checked_mul(header.entry_bytes).ok_or(Damage::Sizes)?;
     let length = usize::try_from(length).map_err(|_| Damage::Sizes)?;
     let entries = reader.take(offset, length).ok_or(Damage::EntriesMissing)?;
     if crc32fast::hash(&entries) != header.entries_crc {
@@ -200,10 +181,7 @@ fn row(number: u32, entry: &[u8], problems: &mut Problems) -> Option<Row> {
         return None;
     }
     let (first, last) = (entry.le64(32)?, entry.le64(40)?);
-    let Some(sectors) = last
-        .checked_sub(first)
-        .and_then(|distance| distance.checked_add(1))
-    else {
+    let Some(sectors) = last.checked_sub(first).and_then(|distance| distance.checked_add(1)) else {
         problems.push(format!(
             "Partition {number} is not shown: its last sector {last} lies before its first, {first}."
         ));
@@ -239,10 +217,7 @@ pub(super) mod tests {
             entries[56 + at * 2..58 + at * 2].copy_from_slice(&unit.to_le_bytes());
         }
         let entry_sectors = entries.len() as u64 / size;
-        for (own, other, at) in [
-            (1, sectors - 1, 2),
-            (sectors - 1, 1, sectors - 1 - entry_sectors),
-        ] {
+        for (own, other, at) in [(1, sectors - 1, 2), (sectors - 1, 1, sectors - 1 - entry_sectors)] {
             disk.put(own * size, &header(own, other, at, sectors, &entries));
             disk.put(at * size, &entries);
         }
@@ -266,13 +241,7 @@ pub(super) mod tests {
         header[..8].copy_from_slice(SIGNATURE);
         header[8..12].copy_from_slice(&0x0001_0000u32.to_le_bytes());
         header[12..16].copy_from_slice(&92u32.to_le_bytes());
-        for (at, value) in [
-            (24, own),
-            (32, other),
-            (40, 34),
-            (48, sectors - 34),
-            (72, entries_at),
-        ] {
+        for (at, value) in [(24, own), (32, other), (40, 34), (48, sectors - 34), (72, entries_at)] {
             header[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         header[56..72].fill(0x33);
@@ -299,9 +268,7 @@ pub(super) mod tests {
             assert_eq!(table.sector_size_bytes, size);
             assert_eq!(table.disk_id, "33333333-3333-3333-3333-333333333333");
             assert!(!table.gpt.unwrap().from_backup);
-            let [row] = table.rows.as_slice() else {
-                panic!("one row")
-            };
+            let [row] = table.rows.as_slice() else { panic!("one row") };
             assert_eq!((row.number, row.start_sector, row.sectors), (1, 64, 64));
             assert_eq!(row.name.as_deref(), Some("root"));
         }
@@ -316,10 +283,7 @@ pub(super) mod tests {
                 let (table, problems) = read_all(&disk);
                 assert!(table.unwrap().gpt.unwrap().from_backup);
                 assert_eq!(problems.len(), 1);
-                assert!(
-                    problems[0].contains("backup in sector 1023"),
-                    "{problems:?}"
-                );
+                assert!(problems[0].contains("backup in sector 1023"), "{problems:?}");
             }
         }
     }
@@ -345,14 +309,7 @@ pub(super) mod tests {
 
     #[test]
     fn impossible_sizes_are_refused_before_anything_is_allocated() {
-        for (count, bytes) in [
-            (0, 128),
-            (1025, 128),
-            (u32::MAX, 4096),
-            (128, 0),
-            (128, 192),
-            (128, 8192),
-        ] {
+        for (count, bytes) in [(0, 128), (1025, 128), (u32::MAX, 4096), (128, 0), (128, 192), (128, 8192)] {
             let header = Header {
                 sector_size_bytes: 512,
                 first_usable_sector: 0,

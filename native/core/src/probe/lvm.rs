@@ -32,11 +32,7 @@ pub(super) struct Place {
 }
 
 /// The logical volumes that lie whole within `places`, by group and name, without their file systems.
-pub(super) fn volumes(
-    reader: &Reader<'_>,
-    places: &[Place],
-    problems: &mut Problems,
-) -> Vec<Volume> {
+pub(super) fn volumes(reader: &Reader<'_>, places: &[Place], problems: &mut Problems) -> Vec<Volume> {
     let mut found: BTreeMap<PvId, Place> = BTreeMap::new();
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for &place in places {
@@ -46,9 +42,7 @@ pub(super) fn volumes(
         };
         for &area in &label.metadata_areas {
             match read_group(&stretch, area) {
-                Ok(group) => group
-                    .into_iter()
-                    .for_each(|group| keep_newest(&mut groups, group)),
+                Ok(group) => group.into_iter().for_each(|group| keep_newest(&mut groups, group)),
                 Err(error) => problems.push(format!(
                     "LVM metadata of the physical volume at byte {} is not used: {error}.",
                     place.offset_bytes
@@ -74,33 +68,19 @@ pub(super) fn volumes(
 }
 
 fn read_group(stretch: &Reader<'_>, area: Area) -> Result<Option<Group>, MetadataError> {
-    metadata::read(stretch, area)?
-        .map(|text| Group::parse(&text))
-        .transpose()
+    metadata::read(stretch, area)?.map(|text| Group::parse(&text)).transpose()
 }
 
 /// Metadata areas of one group may be of different age: one PV was away while the group changed.
 fn keep_newest(groups: &mut BTreeMap<String, Group>, group: Group) {
-    if groups
-        .get(&group.id)
-        .is_none_or(|known| known.seqno < group.seqno)
-    {
+    if groups.get(&group.id).is_none_or(|known| known.seqno < group.seqno) {
         groups.insert(group.id.clone(), group);
     }
 }
 
-fn gather(
-    group: &Group,
-    found: &BTreeMap<PvId, Place>,
-    volumes: &mut Vec<Volume>,
-    problems: &mut Problems,
-) {
-    let mut pieces_left = PIECES_MAX.saturating_sub(
-        volumes
-            .iter()
-            .map(|volume| volume.pieces.len())
-            .sum::<usize>(),
-    );
+fn gather(group: &Group, found: &BTreeMap<PvId, Place>, volumes: &mut Vec<Volume>, problems: &mut Problems) {
+    let mut pieces_left =
+        PIECES_MAX.saturating_sub(volumes.iter().map(|volume| volume.pieces.len()).sum::<usize>());
     for logical in group.logical.iter().filter(|logical| logical.is_visible) {
         let pieces = pieces::of(logical, group, found).and_then(|pieces| {
             let has_room = volumes.len() < VOLUMES_MAX && pieces.len() <= pieces_left;
@@ -112,10 +92,7 @@ fn gather(
                 volumes.push(Volume {
                     group: group.name.clone(),
                     name: logical.name.clone(),
-                    size_bytes: pieces
-                        .iter()
-                        .map(Piece::size_bytes)
-                        .fold(0, u64::saturating_add),
+                    size_bytes: pieces.iter().map(Piece::size_bytes).fold(0, u64::saturating_add),
                     pieces,
                     file_system: None,
                 });

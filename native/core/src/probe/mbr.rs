@@ -40,24 +40,17 @@ impl Mbr {
     pub(super) fn decode(sector: &[u8]) -> Option<Self> {
         let entries = entries(sector)?;
         let plausible = entries.iter().all(|entry| matches!(entry.boot, 0 | 0x80));
-        plausible.then_some(Self {
-            signature: sector.le32(SIGNATURE_AT)?,
-            entries,
-        })
+        plausible.then_some(Self { signature: sector.le32(SIGNATURE_AT)?, entries })
     }
 
     /// Whether the record only announces a GPT (UEFI 5.2.3), perhaps beside entries of a hybrid table.
     pub(super) fn is_protective(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.kind == KIND_PROTECTIVE)
+        self.entries.iter().any(|entry| entry.kind == KIND_PROTECTIVE)
     }
 
     /// Whether a partition is listed other than the protective one.
     pub(super) fn has_partitions(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.is_used() && entry.kind != KIND_PROTECTIVE)
+        self.entries.iter().any(|entry| entry.is_used() && entry.kind != KIND_PROTECTIVE)
     }
 
     /// The whole table with its logical partitions.
@@ -69,30 +62,15 @@ impl Mbr {
             .filter(|(_, entry)| entry.is_used())
             .map(|(number, entry)| entry.row(number, 0, &disk_id))
             .collect();
-        let mut extended = self
-            .entries
-            .iter()
-            .filter(|entry| entry.is_used() && entry.is_extended());
+        let mut extended = self.entries.iter().filter(|entry| entry.is_used() && entry.is_extended());
         if let Some(first) = extended.next() {
-            let chain = Chain {
-                reader,
-                base: u64::from(first.start),
-                sector_size_bytes,
-                disk_id: &disk_id,
-            };
+            let chain = Chain { reader, base: u64::from(first.start), sector_size_bytes, disk_id: &disk_id };
             rows.extend(chain.rows(problems));
         }
         if extended.next().is_some() {
-            problems.push(
-                "Logical partitions of a second extended partition are not shown.".to_owned(),
-            );
+            problems.push("Logical partitions of a second extended partition are not shown.".to_owned());
         }
-        Table {
-            sector_size_bytes,
-            disk_id,
-            gpt: None,
-            rows,
-        }
+        Table { sector_size_bytes, disk_id, gpt: None, rows }
     }
 }
 
@@ -151,29 +129,20 @@ impl Chain<'_> {
                 break;
             }
             if visited.len() == LOGICAL_COUNT_MAX {
-                problems.push(format!(
-                    "Only {LOGICAL_COUNT_MAX} logical partitions are looked at."
-                ));
+                problems.push(format!("Only {LOGICAL_COUNT_MAX} logical partitions are looked at."));
                 break;
             }
             let Some(record) = self.record(at) else {
                 // An extended partition without any logical one may begin with anything.
                 if !visited.is_empty() {
-                    problems.push(format!(
-                        "The chain of logical partitions breaks off at sector {at}."
-                    ));
+                    problems.push(format!("The chain of logical partitions breaks off at sector {at}."));
                 }
                 break;
             };
             visited.push(at);
             let [first, second, ..] = record;
-            for entry in [first, second]
-                .iter()
-                .filter(|entry| entry.is_used() && !entry.is_extended())
-            {
-                let number = u32::try_from(rows.len())
-                    .unwrap_or(u32::MAX)
-                    .saturating_add(LOGICAL_FIRST);
+            for entry in [first, second].iter().filter(|entry| entry.is_used() && !entry.is_extended()) {
+                let number = u32::try_from(rows.len()).unwrap_or(u32::MAX).saturating_add(LOGICAL_FIRST);
                 rows.push(entry.row(number, at, self.disk_id));
             }
             next = record
@@ -194,37 +163,25 @@ fn entries(sector: &[u8]) -> Option<[Entry; 4]> {
     if !sector.has(RECORD_BYTES - 2, BOOT_SIGNATURE) {
         return None;
     }
-    let entry =
-        |slot: usize| Entry::decode(sector.part(ENTRIES_AT + slot * ENTRY_BYTES, ENTRY_BYTES)?);
+    let entry = |slot: usize| Entry::decode(sector.part(ENTRIES_AT + slot * ENTRY_BYTES, ENTRY_BYTES)?);
     Some([entry(0)?, entry(1)?, entry(2)?, entry(3)?])
 }
 
 /// The sector size that the entries count in: 512, unless nothing is recognized where 512 puts the
 /// partitions and something is where 4096 puts them.
 fn sector_size(reader: &Reader<'_>, entries: &[Entry; 4]) -> u32 {
-    let fits = |size: u32| {
-        entries
-            .iter()
-            .any(|entry| is_recognized(reader, entry, u64::from(size)))
-    };
-    if reader.size_bytes().is_multiple_of(4096) && !fits(512) && fits(4096) {
-        4096
-    } else {
-        512
-    }
+    let fits = |size: u32| entries.iter().any(|entry| is_recognized(reader, entry, u64::from(size)));
+    if reader.size_bytes().is_multiple_of(4096) && !fits(512) && fits(4096) { 4096 } else { 512 }
 }
 
 fn is_recognized(reader: &Reader<'_>, entry: &Entry, sector_size_bytes: u64) -> bool {
     if !entry.is_used() || entry.kind == KIND_PROTECTIVE {
         return false;
     }
-    let [start, length] =
-        [entry.start, entry.sectors].map(|count| u64::from(count) * sector_size_bytes);
+    let [start, length] = [entry.start, entry.sectors].map(|count| u64::from(count) * sector_size_bytes);
     let stretch = reader.within(start, length);
     if entry.is_extended() {
-        return stretch
-            .take(0, RECORD_BYTES)
-            .is_some_and(|sector| entries_are_linked(&sector));
+        return stretch.take(0, RECORD_BYTES).is_some_and(|sector| entries_are_linked(&sector));
     }
     superblock::identify(&stretch).is_some()
 }
@@ -262,28 +219,18 @@ mod tests {
     }
 
     fn stretches(table: &Table) -> Vec<(u32, u64, u64)> {
-        table
-            .rows
-            .iter()
-            .map(|row| (row.number, row.start_sector, row.sectors))
-            .collect()
+        table.rows.iter().map(|row| (row.number, row.start_sector, row.sectors)).collect()
     }
 
     #[test]
     fn logical_partitions_are_numbered_from_five() {
         let mut disk = Memory::sized(1 << 20);
-        disk.put(
-            0,
-            &record(&[(0x80, 0x0c, 8, 8), (0, 0, 0, 0), (0, 0x0f, 100, 500)]),
-        );
+        disk.put(0, &record(&[(0x80, 0x0c, 8, 8), (0, 0, 0, 0), (0, 0x0f, 100, 500)]));
         disk.put(100 * 512, &record(&[(0, 0x83, 2, 20), (0, 5, 50, 30)]));
         disk.put(150 * 512, &record(&[(0, 0x82, 3, 10)]));
         let (table, problems) = table(&disk);
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(
-            stretches(&table),
-            [(1, 8, 8), (3, 100, 500), (5, 102, 20), (6, 153, 10)]
-        );
+        assert_eq!(stretches(&table), [(1, 8, 8), (3, 100, 500), (5, 102, 20), (6, 153, 10)]);
         assert_eq!(table.disk_id, "1234abcd");
         assert_eq!(table.rows[0].type_id, "c");
         assert!(table.rows[0].bootable);
@@ -298,10 +245,7 @@ mod tests {
         disk.put(150 * 512, &record(&[(0, 0x83, 2, 20), (0, 5, 0, 30)]));
         let (table, problems) = table(&disk);
         assert_eq!(table.rows.len(), 3);
-        assert!(
-            problems[0].contains("returns to sector 100"),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("returns to sector 100"), "{problems:?}");
     }
 
     #[test]
@@ -309,10 +253,7 @@ mod tests {
         let mut disk = Memory::sized(1 << 20);
         disk.put(0, &record(&[(0, 5, 1, 5000)]));
         for link in 0..1000u32 {
-            disk.put(
-                u64::from(1 + link) * 512,
-                &record(&[(0, 0x83, 1, 1), (0, 5, link + 1, 1)]),
-            );
+            disk.put(u64::from(1 + link) * 512, &record(&[(0, 0x83, 1, 1), (0, 5, link + 1, 1)]));
         }
         let (table, problems) = table(&disk);
         assert_eq!(table.rows.len(), 1 + LOGICAL_COUNT_MAX);
@@ -323,10 +264,7 @@ mod tests {
     fn a_broken_chain_keeps_what_came_before() {
         let mut disk = Memory::sized(1 << 20);
         disk.put(0, &record(&[(0, 5, 100, 500)]));
-        disk.put(
-            100 * 512,
-            &record(&[(0, 0x83, 2, 20), (0, 5, u32::MAX, 30)]),
-        );
+        disk.put(100 * 512, &record(&[(0, 0x83, 2, 20), (0, 5, u32::MAX, 30)]));
         let (table, problems) = table(&disk);
         assert_eq!(table.rows.len(), 2);
         assert!(problems[0].contains("breaks off"), "{problems:?}");

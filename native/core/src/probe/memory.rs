@@ -23,10 +23,7 @@ impl From<Vec<u8>> for Memory {
 
 impl Memory {
     pub(super) fn sized(size_bytes: u64) -> Self {
-        Self {
-            size_bytes,
-            ..Self::default()
-        }
+        Self { size_bytes, ..Self::default() }
     }
 
     pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) {
@@ -64,11 +61,7 @@ impl ReadAt for Memory {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let length = (into.len() as u64).min(self.size_bytes.saturating_sub(offset));
         let end = offset + length;
-        if self
-            .failing
-            .as_ref()
-            .is_some_and(|bad| bad.start < end && offset < bad.end)
-        {
+        if self.failing.as_ref().is_some_and(|bad| bad.start < end && offset < bad.end) {
             return Err(io::Error::from_raw_os_error(5));
         }
         let into = &mut into[..length as usize];

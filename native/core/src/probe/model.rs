@@ -99,11 +99,7 @@ pub struct Volume {
 
 /// Where a part of a window lies on the disk. Every stretch lies within the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "kind",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Piece {
     /// One stretch.
     Linear {

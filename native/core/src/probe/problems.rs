@@ -21,8 +21,7 @@ impl Problems {
 
     pub(super) fn into_sentences(mut self) -> Vec<String> {
         if self.dropped > 0 {
-            self.sentences
-                .push(format!("{} more problems are not listed.", self.dropped));
+            self.sentences.push(format!("{} more problems are not listed.", self.dropped));
         }
         self.sentences
     }
@@ -40,9 +39,6 @@ mod tests {
         }
         let sentences = problems.into_sentences();
         assert_eq!(sentences.len(), SENTENCES_MAX + 1);
-        assert_eq!(
-            sentences.last().map(String::as_str),
-            Some("3 more problems are not listed.")
-        );
+        assert_eq!(sentences.last().map(String::as_str), Some("3 more problems are not listed."));
     }
 }

@@ -18,12 +18,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a dyn ReadAt, size_bytes: u64) -> Self {
-        Self {
-            source,
-            base_bytes: 0,
-            size_bytes,
-            fault: RefCell::new(None),
-        }
+        Self { source, base_bytes: 0, size_bytes, fault: RefCell::new(None) }
     }
 
     /// The stretch of `size_bytes` at `offset` as a reader of its own, cut where this one ends.
@@ -49,21 +44,14 @@ impl<'a> Reader<'a> {
             return None;
         }
         let mut bytes = vec![0; length];
-        match self
-            .source
-            .read_at(&mut bytes, self.base_bytes.checked_add(offset)?)
-        {
+        match self.source.read_at(&mut bytes, self.base_bytes.checked_add(offset)?) {
             Ok(copied) if copied == length => Some(bytes),
             Ok(copied) => {
-                self.remember(format!(
-                    "only {copied} of {length} bytes could be read at byte {offset}"
-                ));
+                self.remember(format!("only {copied} of {length} bytes could be read at byte {offset}"));
                 None
             }
             Err(error) => {
-                self.remember(format!(
-                    "{length} bytes at byte {offset} could not be read: {error}"
-                ));
+                self.remember(format!("{length} bytes at byte {offset} could not be read: {error}"));
                 None
             }
         }
@@ -111,11 +99,7 @@ mod tests {
         let reader = Reader::new(&disk, 2048);
         assert_eq!(reader.take(510, 4), None);
         assert_eq!(reader.take(1022, 4), None);
-        assert!(
-            reader
-                .fault()
-                .is_some_and(|fault| fault.starts_with("4 bytes at byte 510"))
-        );
+        assert!(reader.fault().is_some_and(|fault| fault.starts_with("4 bytes at byte 510")));
         assert_eq!(reader.fault(), None);
     }
 }

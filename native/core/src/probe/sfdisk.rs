@@ -12,11 +12,8 @@ use std::fmt::Write as _;
 const ENTRY_COUNT_USUAL: u32 = 128;
 
 /// The names of the attribute bits 0 to 2 (UEFI table 5-8) in sfdisk.
-const ATTRIBUTES: [(u32, &str); 3] = [
-    (0, "RequiredPartition"),
-    (1, "NoBlockIOProtocol"),
-    (2, "LegacyBIOSBootable"),
-];
+const ATTRIBUTES: [(u32, &str); 3] =
+    [(0, "RequiredPartition"), (1, "NoBlockIOProtocol"), (2, "LegacyBIOSBootable")];
 
 /// The bits that belong to the partition's type.
 const ATTRIBUTES_OF_TYPE: std::ops::Range<u32> = 48..64;
@@ -24,19 +21,15 @@ const ATTRIBUTES_OF_TYPE: std::ops::Range<u32> = 48..64;
 /// The text for `table`.
 pub(super) fn text(table: &Table) -> String {
     let mut lines = match &table.gpt {
-        Some(_) => vec![
-            "label: gpt".to_owned(),
-            format!("label-id: {}", table.disk_id),
-        ],
-        None => vec![
-            "label: dos".to_owned(),
-            format!("label-id: 0x{}", table.disk_id),
-        ],
+        Some(_) => vec!["label: gpt".to_owned(), format!("label-id: {}", table.disk_id)],
+        None => vec!["label: dos".to_owned(), format!("label-id: 0x{}", table.disk_id)],
     };
     lines.push("unit: sectors".to_owned());
     lines.extend(table.gpt.iter().flat_map(extent));
     lines.push(format!("sector-size: {}", table.sector_size_bytes));
-    lines.push(String::new());
+    if !table.rows.is_empty() {
+        lines.push(String::new());
+    }
     lines.extend(table.rows.iter().map(|row| line(row, table.gpt.is_some())));
     lines.push(String::new());
     lines.join("\n")
@@ -79,15 +72,10 @@ fn line(row: &Row, is_gpt: bool) -> String {
 
 fn attributes(bits: u64) -> Option<String> {
     let is_set = |bit: u32| bits & (1u64 << bit) != 0;
-    let mut words: Vec<String> = ATTRIBUTES
-        .iter()
-        .filter(|(bit, _)| is_set(*bit))
-        .map(|(_, name)| (*name).to_owned())
-        .collect();
-    let numbers: Vec<String> = ATTRIBUTES_OF_TYPE
-        .filter(|&bit| is_set(bit))
-        .map(|bit| bit.to_string())
-        .collect();
+    let mut words: Vec<String> =
+        ATTRIBUTES.iter().filter(|(bit, _)| is_set(*bit)).map(|(_, name)| (*name).to_owned()).collect();
+    let numbers: Vec<String> =
+        ATTRIBUTES_OF_TYPE.filter(|&bit| is_set(bit)).map(|bit| bit.to_string()).collect();
     if !numbers.is_empty() {
         words.push(format!("GUID:{}", numbers.join(",")));
     }
@@ -157,12 +145,7 @@ mod tests {
             bootable: true,
             ..row("")
         }];
-        let table = Table {
-            sector_size_bytes: 4096,
-            disk_id: "c1fe535f".into(),
-            gpt: None,
-            rows,
-        };
+        let table = Table { sector_size_bytes: 4096, disk_id: "c1fe535f".into(), gpt: None, rows };
         assert_eq!(
             text(&table),
             "label: dos\nlabel-id: 0xc1fe535f\nunit: sectors\nsector-size: 4096\n\n\
@@ -174,9 +157,6 @@ mod tests {
     fn a_hostile_name_stays_within_its_quotes() {
         let line = line(&row("x\"\ndisk9 : start=1, size=1\\`$é"), true);
         assert_eq!(line.lines().count(), 1);
-        assert!(
-            line.contains(r#"name="x\x22\x0adisk9 : start=1, size=1\x5c\x60\x24\xc3\xa9", "#),
-            "{line}"
-        );
+        assert!(line.contains(r#"name="x\x22\x0adisk9 : start=1, size=1\x5c\x60\x24\xc3\xa9", "#), "{line}");
     }
 }

@@ -54,13 +54,7 @@ pub(super) fn identify(reader: &Reader<'_>) -> Option<FileSystem> {
 impl FileSystem {
     /// Of a kind of which nothing else is known yet.
     fn of_kind(kind: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            label: None,
-            uuid: None,
-            size_bytes: None,
-            clean: None,
-        }
+        Self { kind: kind.to_owned(), label: None, uuid: None, size_bytes: None, clean: None }
     }
 
     /// Whether its first sector ends with the boot signature, so that it can be taken for a master boot

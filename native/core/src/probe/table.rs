@@ -40,28 +40,18 @@ pub(super) struct Row {
 
 impl Table {
     pub(super) fn kind(&self) -> TableKind {
-        if self.gpt.is_some() {
-            TableKind::Gpt
-        } else {
-            TableKind::Mbr
-        }
+        if self.gpt.is_some() { TableKind::Gpt } else { TableKind::Mbr }
     }
 
     /// The rows as stretches of a disk of `disk_bytes`: one that begins outside is left out and one that
     /// ends outside is cut (as the kernel does), each with a sentence in `problems`.
     pub(super) fn partitions(&self, disk_bytes: u64, problems: &mut Problems) -> Vec<Partition> {
-        self.rows
-            .iter()
-            .filter_map(|row| self.partition(row, disk_bytes, problems))
-            .collect()
+        self.rows.iter().filter_map(|row| self.partition(row, disk_bytes, problems)).collect()
     }
 
     fn partition(&self, row: &Row, disk_bytes: u64, problems: &mut Problems) -> Option<Partition> {
         let sector = u64::from(self.sector_size_bytes);
-        let Some(offset_bytes) = row
-            .start_sector
-            .checked_mul(sector)
-            .filter(|&offset| offset < disk_bytes)
+        let Some(offset_bytes) = row.start_sector.checked_mul(sector).filter(|&offset| offset < disk_bytes)
         else {
             problems.push(format!(
                 "Partition {} is not shown: it begins at sector {}, outside of the disk.",

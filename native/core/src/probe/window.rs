@@ -22,19 +22,12 @@ impl<'a> Window<'a> {
                 Some(start)
             })
             .collect();
-        Self {
-            disk,
-            pieces,
-            starts,
-        }
+        Self { disk, pieces, starts }
     }
 
     /// Where on the disk the byte at `offset` lies, and how many bytes follow it there.
     fn locate(&self, offset: u64) -> Option<(u64, u64)> {
-        let index = self
-            .starts
-            .partition_point(|&start| start <= offset)
-            .checked_sub(1)?;
+        let index = self.starts.partition_point(|&start| start <= offset).checked_sub(1)?;
         let within = offset.checked_sub(*self.starts.get(index)?)?;
         self.pieces.get(index)?.locate(within)
     }
@@ -43,26 +36,17 @@ impl<'a> Window<'a> {
 impl Piece {
     /// Where on the disk the byte `within` this piece lies, and how many bytes follow it there.
     fn locate(&self, within: u64) -> Option<(u64, u64)> {
-        let left = self
-            .size_bytes()
-            .checked_sub(within)
-            .filter(|&left| left > 0)?;
+        let left = self.size_bytes().checked_sub(within).filter(|&left| left > 0)?;
         match self {
             Self::Linear { offset_bytes, .. } => Some((offset_bytes.checked_add(within)?, left)),
-            Self::Striped {
-                stripe_size_bytes,
-                offsets_bytes,
-                ..
-            } => {
+            Self::Striped { stripe_size_bytes, offsets_bytes, .. } => {
                 let within_stripe = within.checked_rem(*stripe_size_bytes)?;
                 let stripe = within.checked_div(*stripe_size_bytes)?;
                 let count = u64::try_from(offsets_bytes.len()).ok()?;
                 let turn = stripe.checked_div(count)?;
-                let offset =
-                    offsets_bytes.get(usize::try_from(stripe.checked_rem(count)?).ok()?)?;
-                let at = offset
-                    .checked_add(turn.checked_mul(*stripe_size_bytes)?)?
-                    .checked_add(within_stripe)?;
+                let offset = offsets_bytes.get(usize::try_from(stripe.checked_rem(count)?).ok()?)?;
+                let at =
+                    offset.checked_add(turn.checked_mul(*stripe_size_bytes)?)?.checked_add(within_stripe)?;
                 Some((at, left.min(stripe_size_bytes - within_stripe)))
             }
         }
@@ -98,9 +82,7 @@ mod tests {
     fn read(pieces: &[Piece], offset: u64, length: usize) -> Vec<u8> {
         let disk = Memory::from((0..=255).collect::<Vec<u8>>());
         let mut bytes = vec![0; length];
-        let copied = Window::new(&disk, pieces)
-            .read_at(&mut bytes, offset)
-            .unwrap();
+        let copied = Window::new(&disk, pieces).read_at(&mut bytes, offset).unwrap();
         bytes.truncate(copied);
         bytes
     }
@@ -108,14 +90,8 @@ mod tests {
     #[test]
     fn pieces_follow_each_other() {
         let pieces = [
-            Piece::Linear {
-                offset_bytes: 100,
-                size_bytes: 3,
-            },
-            Piece::Linear {
-                offset_bytes: 10,
-                size_bytes: 2,
-            },
+            Piece::Linear { offset_bytes: 100, size_bytes: 3 },
+            Piece::Linear { offset_bytes: 10, size_bytes: 2 },
         ];
         assert_eq!(read(&pieces, 0, 5), [100, 101, 102, 10, 11]);
         assert_eq!(read(&pieces, 2, 2), [102, 10]);
@@ -127,35 +103,15 @@ mod tests {
     #[test]
     fn stripes_take_turns() {
         let pieces = [
-            Piece::Linear {
-                offset_bytes: 200,
-                size_bytes: 1,
-            },
-            Piece::Striped {
-                stripe_size_bytes: 2,
-                offsets_bytes: vec![0, 50, 100],
-                size_bytes: 12,
-            },
+            Piece::Linear { offset_bytes: 200, size_bytes: 1 },
+            Piece::Striped { stripe_size_bytes: 2, offsets_bytes: vec![0, 50, 100], size_bytes: 12 },
         ];
-        assert_eq!(
-            read(&pieces, 0, 20),
-            [200, 0, 1, 50, 51, 100, 101, 2, 3, 52, 53, 102, 103]
-        );
+        assert_eq!(read(&pieces, 0, 20), [200, 0, 1, 50, 51, 100, 101, 2, 3, 52, 53, 102, 103]);
         assert_eq!(read(&pieces, 4, 3), [51, 100, 101]);
     }
 
     #[test]
     fn a_disk_that_ends_early_ends_the_window() {
-        assert_eq!(
-            read(
-                &[Piece::Linear {
-                    offset_bytes: 254,
-                    size_bytes: 9
-                }],
-                0,
-                9
-            ),
-            [254, 255]
-        );
+        assert_eq!(read(&[Piece::Linear { offset_bytes: 254, size_bytes: 9 }], 0, 9), [254, 255]);
     }
 }

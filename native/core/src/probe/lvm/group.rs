@@ -57,27 +57,19 @@ impl Group {
         let all = Section::parse(text)?;
         let (name, group) = all
             .sections()
-            .find(|(name, section)| {
-                name.len() <= NAME_BYTES_MAX && section.number("seqno").is_some()
-            })
+            .find(|(name, section)| name.len() <= NAME_BYTES_MAX && section.number("seqno").is_some())
             .ok_or(MetadataError::Field("volume group"))?;
         let extent_sectors = group.number("extent_size").filter(|&size| size > 0);
         let logical = group.section("logical_volumes");
         let stores = snapshot_stores(logical);
         Ok(Self {
-            id: group
-                .text("id")
-                .ok_or(MetadataError::Field("id"))?
-                .to_owned(),
+            id: group.text("id").ok_or(MetadataError::Field("id"))?.to_owned(),
             name: name.to_owned(),
             seqno: group.number("seqno").ok_or(MetadataError::Field("seqno"))?,
             extent_bytes: extent_sectors
                 .and_then(|sectors| sectors.checked_mul(SECTOR_BYTES))
                 .ok_or(MetadataError::Field("extent_size"))?,
-            physical: group
-                .section("physical_volumes")
-                .map(physical)
-                .unwrap_or_default(),
+            physical: group.section("physical_volumes").map(physical).unwrap_or_default(),
             logical: logical
                 .into_iter()
                 .flat_map(Section::sections)
@@ -90,9 +82,7 @@ impl Group {
 
 /// Leaves out what is malformed; segments that name it are then not shown.
 fn physical(list: &Section) -> BTreeMap<String, Physical> {
-    list.sections()
-        .filter_map(|(name, section)| Some((name.to_owned(), Physical::parse(section)?)))
-        .collect()
+    list.sections().filter_map(|(name, section)| Some((name.to_owned(), Physical::parse(section)?))).collect()
 }
 
 impl Physical {
@@ -107,8 +97,7 @@ impl Physical {
 
 impl Logical {
     fn parse(name: &str, section: &Section, stores: &BTreeSet<String>) -> Self {
-        let mut segments: Option<Vec<Segment>> =
-            segment_sections(section).map(Segment::parse).collect();
+        let mut segments: Option<Vec<Segment>> = segment_sections(section).map(Segment::parse).collect();
         if let Some(segments) = &mut segments {
             segments.sort_by_key(|segment| segment.first_extent);
         }
@@ -135,27 +124,20 @@ impl Segment {
             first_extent: section.number("start_extent")?,
             extents: section.number("extent_count")?,
             kind: section.text("type")?.to_owned(),
-            stripe_bytes: section
-                .number("stripe_size")
-                .unwrap_or(0)
-                .checked_mul(SECTOR_BYTES)?,
+            stripe_bytes: section.number("stripe_size").unwrap_or(0).checked_mul(SECTOR_BYTES)?,
             stripes: stripes?,
         })
     }
 }
 
 fn segment_sections(logical: &Section) -> impl Iterator<Item = &Section> {
-    logical
-        .sections()
-        .filter(|(name, _)| name.starts_with("segment"))
-        .map(|(_, segment)| segment)
+    logical.sections().filter(|(name, _)| name.starts_with("segment")).map(|(_, segment)| segment)
 }
 
 /// A snapshot is a hidden volume whose segment names the visible one that stores the differences.
 fn snapshot_stores(logical: Option<&Section>) -> BTreeSet<String> {
-    let stores = |segment: &Section| {
-        ["cow_store", "merging_store"].map(|key| segment.text(key).map(str::to_owned))
-    };
+    let stores =
+        |segment: &Section| ["cow_store", "merging_store"].map(|key| segment.text(key).map(str::to_owned));
     logical
         .into_iter()
         .flat_map(Section::sections)

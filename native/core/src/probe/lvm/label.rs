@@ -93,10 +93,7 @@ fn areas(list: &[u8]) -> Option<(Vec<Area>, usize)> {
             return Some((areas, at + 16));
         }
         if areas.len() < AREAS_MAX {
-            areas.push(Area {
-                offset_bytes,
-                size_bytes,
-            });
+            areas.push(Area { offset_bytes, size_bytes });
         }
     }
     None
@@ -126,19 +123,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_label_names_its_metadata_areas() {
-        let area = Area {
-            offset_bytes: 4096,
-            size_bytes: 1 << 20,
-        };
+        let area = Area { offset_bytes: 4096, size_bytes: 1 << 20 };
         let mut disk = Memory::sized(8192);
         disk.put(512, &sector("abcdefghijklmnopqrstuvwxyz012345", area));
         let label = Label::read(&Reader::new(&disk, 8192)).unwrap();
         assert_eq!(label.metadata_areas, [area]);
         assert_eq!(label.device_bytes, 1 << 30);
-        assert_eq!(
-            label.id.hyphened(),
-            "abcdef-ghij-klmn-opqr-stuv-wxyz-012345"
-        );
+        assert_eq!(label.id.hyphened(), "abcdef-ghij-klmn-opqr-stuv-wxyz-012345");
         assert_eq!(PvId::parse(&label.id.hyphened()), Some(label.id));
         disk.put_over(512 + 33, b"X");
         assert_eq!(Label::read(&Reader::new(&disk, 8192)), None);

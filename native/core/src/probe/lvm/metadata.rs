@@ -35,9 +35,7 @@ pub(super) enum MetadataError {
 
 /// The text of the area's volume group; `None` where the area has none.
 pub(super) fn read(reader: &Reader<'_>, area: Area) -> Result<Option<Vec<u8>>, MetadataError> {
-    let header = reader
-        .take(area.offset_bytes, HEADER_BYTES)
-        .ok_or(MetadataError::HeaderMissing)?;
+    let header = reader.take(area.offset_bytes, HEADER_BYTES).ok_or(MetadataError::HeaderMissing)?;
     let location = decode_header(&header, area).ok_or(MetadataError::HeaderDamaged)?;
     if location.offset == 0 || location.flags & FLAG_IGNORED != 0 {
         return Ok(None);
@@ -71,18 +69,10 @@ fn decode_header(header: &[u8], area: Area) -> Option<Location> {
 }
 
 /// The text, which goes on behind the header where it meets the area's end.
-fn read_ring(
-    reader: &Reader<'_>,
-    area: Area,
-    location: &Location,
-) -> Result<Vec<u8>, MetadataError> {
+fn read_ring(reader: &Reader<'_>, area: Area, location: &Location) -> Result<Vec<u8>, MetadataError> {
     let header_bytes = HEADER_BYTES as u64;
-    let room = area
-        .size_bytes
-        .checked_sub(header_bytes)
-        .ok_or(MetadataError::TextOutside)?;
-    if location.offset < header_bytes || location.offset >= area.size_bytes || location.size > room
-    {
+    let room = area.size_bytes.checked_sub(header_bytes).ok_or(MetadataError::TextOutside)?;
+    if location.offset < header_bytes || location.offset >= area.size_bytes || location.size > room {
         return Err(MetadataError::TextOutside);
     }
     if location.size > READ_BYTES_MAX as u64 {
@@ -104,22 +94,13 @@ pub(super) mod tests {
     use crate::probe::memory::Memory;
 
     /// Writes `text` into `area` at `offset`, around its end if need be.
-    pub(in crate::probe::lvm) fn put(
-        disk: &mut Memory,
-        base: u64,
-        area: Area,
-        offset: u64,
-        text: &[u8],
-    ) {
+    pub(in crate::probe::lvm) fn put(disk: &mut Memory, base: u64, area: Area, offset: u64, text: &[u8]) {
         let mut header = vec![0u8; HEADER_BYTES];
         header[4..20].copy_from_slice(MAGIC);
         header[20] = 1;
-        for (at, value) in [
-            (24, area.offset_bytes),
-            (32, area.size_bytes),
-            (40, offset),
-            (48, text.len() as u64),
-        ] {
+        for (at, value) in
+            [(24, area.offset_bytes), (32, area.size_bytes), (40, offset), (48, text.len() as u64)]
+        {
             header[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         header[56..60].copy_from_slice(&checksum(text).to_le_bytes());
@@ -132,10 +113,7 @@ pub(super) mod tests {
         disk.put(at + HEADER_BYTES as u64, &text[first..]);
     }
 
-    const AREA: Area = Area {
-        offset_bytes: 4096,
-        size_bytes: 2048,
-    };
+    const AREA: Area = Area { offset_bytes: 4096, size_bytes: 2048 };
 
     fn read_back(offset: u64, text: &[u8]) -> Result<Option<Vec<u8>>, MetadataError> {
         let mut disk = Memory::sized(8192);
@@ -147,11 +125,7 @@ pub(super) mod tests {
     fn the_text_goes_around_the_ring() {
         let text: Vec<u8> = (0..1000u32).map(|number| number as u8).collect();
         for offset in [512, 1000, 1048, 1049, 2047] {
-            assert_eq!(
-                read_back(offset, &text),
-                Ok(Some(text.clone())),
-                "offset {offset}"
-            );
+            assert_eq!(read_back(offset, &text), Ok(Some(text.clone())), "offset {offset}");
         }
     }
 
@@ -178,13 +152,7 @@ pub(super) mod tests {
         };
         assert_eq!(error(4096 + 600), MetadataError::TextDamaged);
         assert_eq!(error(4096 + 40), MetadataError::HeaderDamaged);
-        let outside = Area {
-            offset_bytes: 1 << 40,
-            size_bytes: 1 << 20,
-        };
-        assert_eq!(
-            read(&Reader::new(&disk, 8192), outside),
-            Err(MetadataError::HeaderMissing)
-        );
+        let outside = Area { offset_bytes: 1 << 40, size_bytes: 1 << 20 };
+        assert_eq!(read(&Reader::new(&disk, 8192), outside), Err(MetadataError::HeaderMissing));
     }
 }

@@ -36,37 +36,25 @@ pub(super) fn of(
     if logical.is_snapshot_store {
         return Err(NotShown::SnapshotStore);
     }
-    let segments = logical
-        .segments
-        .as_ref()
-        .filter(|segments| !segments.is_empty());
+    let segments = logical.segments.as_ref().filter(|segments| !segments.is_empty());
     let mut pieces: Vec<Piece> = Vec::new();
     let mut next_extent = 0u64;
     for segment in segments.ok_or(NotShown::Malformed)? {
         if segment.first_extent != next_extent {
             return Err(NotShown::Gaps);
         }
-        next_extent = next_extent
-            .checked_add(segment.extents)
-            .ok_or(NotShown::Malformed)?;
+        next_extent = next_extent.checked_add(segment.extents).ok_or(NotShown::Malformed)?;
         push_merged(&mut pieces, piece(segment, group, found)?);
     }
     Ok(pieces)
 }
 
-fn piece(
-    segment: &Segment,
-    group: &Group,
-    found: &BTreeMap<PvId, Place>,
-) -> Result<Piece, NotShown> {
+fn piece(segment: &Segment, group: &Group, found: &BTreeMap<PvId, Place>) -> Result<Piece, NotShown> {
     if segment.kind != "striped" && segment.kind != "linear" {
         return Err(NotShown::Type(segment.kind.chars().take(32).collect()));
     }
     let count = segment.stripes.len() as u64;
-    let extents_each = segment
-        .extents
-        .checked_div(count)
-        .ok_or(NotShown::Malformed)?;
+    let extents_each = segment.extents.checked_div(count).ok_or(NotShown::Malformed)?;
     if segment.extents == 0 || extents_each.checked_mul(count) != Some(segment.extents) {
         return Err(NotShown::Malformed);
     }
@@ -75,27 +63,15 @@ fn piece(
         .iter()
         .map(|(name, extent)| stretch(name, *extent, extents_each, group, found))
         .collect::<Result<Vec<u64>, NotShown>>()?;
-    let size_bytes = segment
-        .extents
-        .checked_mul(group.extent_bytes)
-        .ok_or(NotShown::Malformed)?;
+    let size_bytes = segment.extents.checked_mul(group.extent_bytes).ok_or(NotShown::Malformed)?;
     if let [offset_bytes] = offsets_bytes.as_slice() {
-        return Ok(Piece::Linear {
-            offset_bytes: *offset_bytes,
-            size_bytes,
-        });
+        return Ok(Piece::Linear { offset_bytes: *offset_bytes, size_bytes });
     }
-    let each_bytes = extents_each
-        .checked_mul(group.extent_bytes)
-        .ok_or(NotShown::Malformed)?;
+    let each_bytes = extents_each.checked_mul(group.extent_bytes).ok_or(NotShown::Malformed)?;
     if each_bytes.checked_rem(segment.stripe_bytes) != Some(0) {
         return Err(NotShown::Malformed);
     }
-    Ok(Piece::Striped {
-        stripe_size_bytes: segment.stripe_bytes,
-        offsets_bytes,
-        size_bytes,
-    })
+    Ok(Piece::Striped { stripe_size_bytes: segment.stripe_bytes, offsets_bytes, size_bytes })
 }
 
 /// Where `extents` extents of the physical volume `name` begin on the disk.
@@ -107,23 +83,12 @@ fn stretch(
     found: &BTreeMap<PvId, Place>,
 ) -> Result<u64, NotShown> {
     let shown = || name.chars().take(128).collect::<String>();
-    let physical = group
-        .physical
-        .get(name)
-        .ok_or_else(|| NotShown::Stacked(shown()))?;
-    let place = found
-        .get(&physical.id)
-        .ok_or_else(|| NotShown::PhysicalMissing(shown()))?;
+    let physical = group.physical.get(name).ok_or_else(|| NotShown::Stacked(shown()))?;
+    let place = found.get(&physical.id).ok_or_else(|| NotShown::PhysicalMissing(shown()))?;
     let fit = || {
-        extent
-            .checked_add(extents)
-            .filter(|&end| end <= physical.extents)?;
-        let start = extent
-            .checked_mul(group.extent_bytes)?
-            .checked_add(physical.data_offset_bytes)?;
-        let end = extents
-            .checked_mul(group.extent_bytes)?
-            .checked_add(start)?;
+        extent.checked_add(extents).filter(|&end| end <= physical.extents)?;
+        let start = extent.checked_mul(group.extent_bytes)?.checked_add(physical.data_offset_bytes)?;
+        let end = extents.checked_mul(group.extent_bytes)?.checked_add(start)?;
         (end <= place.size_bytes).then_some(())?;
         place.offset_bytes.checked_add(start)
     };
@@ -132,14 +97,8 @@ fn stretch(
 
 fn push_merged(pieces: &mut Vec<Piece>, piece: Piece) {
     if let (
-        Some(Piece::Linear {
-            offset_bytes,
-            size_bytes,
-        }),
-        Piece::Linear {
-            offset_bytes: next_offset,
-            size_bytes: next_size,
-        },
+        Some(Piece::Linear { offset_bytes, size_bytes }),
+        Piece::Linear { offset_bytes: next_offset, size_bytes: next_size },
     ) = (pieces.last_mut(), &piece)
         && offset_bytes.checked_add(*size_bytes) == Some(*next_offset)
     {

@@ -34,17 +34,9 @@ pub(super) enum Value {
 
 impl Section {
     pub(super) fn parse(text: &[u8]) -> Result<Self, ParseError> {
-        let mut parser = Parser {
-            text,
-            at: 0,
-            values_left: VALUES_MAX,
-        };
+        let mut parser = Parser { text, at: 0, values_left: VALUES_MAX };
         let section = parser.section(0)?;
-        if parser.at < parser.end() {
-            Err(ParseError::Unexpected(parser.at))
-        } else {
-            Ok(section)
-        }
+        if parser.at < parser.end() { Err(ParseError::Unexpected(parser.at)) } else { Ok(section) }
     }
 
     pub(super) fn section(&self, name: &str) -> Option<&Self> {
@@ -80,9 +72,7 @@ impl Section {
 
     /// Whether the list `name` holds the text `word`.
     pub(super) fn lists(&self, name: &str, word: &str) -> bool {
-        self.list(name)
-            .iter()
-            .any(|value| value.as_text() == Some(word))
+        self.list(name).iter().any(|value| value.as_text() == Some(word))
     }
 }
 
@@ -138,11 +128,7 @@ impl Parser<'_> {
             Some(b'{') => Err(ParseError::TooDeep(self.at)),
             _ => {
                 self.expect(b'=')?;
-                if self.next_token() == Some(b'[') {
-                    self.list()
-                } else {
-                    self.scalar()
-                }
+                if self.next_token() == Some(b'[') { self.list() } else { self.scalar() }
             }
         }
     }
@@ -193,9 +179,7 @@ impl Parser<'_> {
             self.at += 1;
         }
         let digits = self.run(|byte| byte.is_ascii_digit());
-        let value = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse::<i64>().ok());
+        let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.run(|byte| byte.is_ascii_digit());
@@ -215,10 +199,7 @@ impl Parser<'_> {
 
     fn run(&mut self, belongs: impl Fn(u8) -> bool) -> &[u8] {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let length = rest
-            .iter()
-            .position(|&byte| !belongs(byte))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|&byte| !belongs(byte)).unwrap_or(rest.len());
         self.at += length;
         rest.get(..length).unwrap_or_default()
     }
@@ -254,10 +235,7 @@ impl Parser<'_> {
     }
 
     fn end(&self) -> usize {
-        self.text
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(self.text.len())
+        self.text.iter().position(|&byte| byte == 0).unwrap_or(self.text.len())
     }
 
     fn count_value(&mut self) -> Result<(), ParseError> {
@@ -284,10 +262,7 @@ mod tests {
         assert_eq!(group.list("stripes").len(), 4);
         assert_eq!(group.list("stripes")[3].as_number(), Some(3));
         assert!(group.lists("stripes", "pv1"));
-        assert_eq!(
-            group.sections().map(|(name, _)| name).collect::<Vec<_>>(),
-            ["inner"]
-        );
+        assert_eq!(group.sections().map(|(name, _)| name).collect::<Vec<_>>(), ["inner"]);
         assert_eq!(all.text("description"), Some(""));
     }
 
@@ -307,30 +282,15 @@ mod tests {
             "= 1",
             "a = -",
         ] {
-            assert!(
-                matches!(
-                    Section::parse(text.as_bytes()),
-                    Err(ParseError::Unexpected(_))
-                ),
-                "{text}"
-            );
+            assert!(matches!(Section::parse(text.as_bytes()), Err(ParseError::Unexpected(_))), "{text}");
         }
-        assert_eq!(
-            Section::parse(b"a = 99999999999999999999"),
-            Err(ParseError::Unexpected(4))
-        );
+        assert_eq!(Section::parse(b"a = 99999999999999999999"), Err(ParseError::Unexpected(4)));
     }
 
     #[test]
     fn depth_and_number_are_bounded() {
-        assert_eq!(
-            Section::parse(&b"a{".repeat(100_000)),
-            Err(ParseError::TooDeep(17))
-        );
-        assert_eq!(
-            Section::parse(&b"a=1 ".repeat(VALUES_MAX + 1)),
-            Err(ParseError::TooMany)
-        );
+        assert_eq!(Section::parse(&b"a{".repeat(100_000)), Err(ParseError::TooDeep(17)));
+        assert_eq!(Section::parse(&b"a=1 ".repeat(VALUES_MAX + 1)), Err(ParseError::TooMany));
         let long = format!("a=[{}]", "1,".repeat(VALUES_MAX));
         assert_eq!(Section::parse(long.as_bytes()), Err(ParseError::TooMany));
     }

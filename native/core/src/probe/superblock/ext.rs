@@ -29,11 +29,7 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     }
     let shift = block.le32(0x18).filter(|&shift| shift <= BLOCK_SHIFT_MAX)?;
     let [compat, incompat, ro_compat] = [block.le32(0x5c)?, block.le32(0x60)?, block.le32(0x64)?];
-    let high = if incompat & INCOMPAT_64BIT != 0 {
-        block.le32(0x150)?
-    } else {
-        0
-    };
+    let high = if incompat & INCOMPAT_64BIT != 0 { block.le32(0x150)? } else { 0 };
     let blocks = (u64::from(high) << 32) | u64::from(block.le32(0x4)?);
     let clean = incompat & INCOMPAT_RECOVER == 0 && block.le16(0x3a)? & STATE_CLEAN != 0;
     Some(FileSystem {
@@ -86,29 +82,17 @@ mod tests {
         let root = decoded(&block(STATE_CLEAN, COMPAT_HAS_JOURNAL, 0x2 | 0x40));
         assert_eq!(root.kind, "ext4");
         assert_eq!(root.label.as_deref(), Some("root"));
-        assert_eq!(
-            root.uuid.as_deref(),
-            Some("abababab-abab-abab-abab-abababababab")
-        );
+        assert_eq!(root.uuid.as_deref(), Some("abababab-abab-abab-abab-abababababab"));
         assert_eq!(root.size_bytes, Some(409_600));
-        assert_eq!(
-            decoded(&block(STATE_CLEAN, COMPAT_HAS_JOURNAL, 0x2)).kind,
-            "ext3"
-        );
+        assert_eq!(decoded(&block(STATE_CLEAN, COMPAT_HAS_JOURNAL, 0x2)).kind, "ext3");
         assert_eq!(decoded(&block(STATE_CLEAN, 0, 0x2)).kind, "ext2");
-        assert_eq!(
-            decoded(&block(STATE_CLEAN, 0, INCOMPAT_JOURNAL_DEVICE)).kind,
-            "jbd"
-        );
+        assert_eq!(decoded(&block(STATE_CLEAN, 0, INCOMPAT_JOURNAL_DEVICE)).kind, "jbd");
     }
 
     #[test]
     fn it_is_clean_only_without_recovery_and_with_a_valid_state() {
         assert_eq!(decoded(&block(STATE_CLEAN, 4, 0x2)).clean, Some(true));
-        assert_eq!(
-            decoded(&block(STATE_CLEAN, 4, 0x2 | INCOMPAT_RECOVER)).clean,
-            Some(false)
-        );
+        assert_eq!(decoded(&block(STATE_CLEAN, 4, 0x2 | INCOMPAT_RECOVER)).clean, Some(false));
         assert_eq!(decoded(&block(0, 4, 0x2)).clean, Some(false));
     }
 }

@@ -43,48 +43,30 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     let extended = if layout.is_fat32() { 64 } else { 36 };
     // 0x28 has a serial number and no label.
     let signature = boot.byte(extended + 2)?;
-    let serial = boot
-        .le32(extended + 3)
-        .filter(|_| matches!(signature, 0x28 | 0x29));
-    let boot_label = boot
-        .text(extended + 7, 11)
-        .filter(|label| signature == 0x29 && label != NO_NAME);
+    let serial = boot.le32(extended + 3).filter(|_| matches!(signature, 0x28 | 0x29));
+    let boot_label = boot.text(extended + 7, 11).filter(|label| signature == 0x29 && label != NO_NAME);
     let is_marked = boot.byte(extended + 1)? & STATE_DIRTY != 0;
     Some(FileSystem {
         kind: "vfat".to_owned(),
         label: layout.root_label(reader).or(boot_label),
         uuid: serial.map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)),
         size_bytes: Some(layout.size_bytes),
-        clean: layout
-            .was_shut_down(reader)
-            .map(|was_shut_down| was_shut_down && !is_marked),
+        clean: layout.was_shut_down(reader).map(|was_shut_down| was_shut_down && !is_marked),
     })
 }
 
 impl Layout {
     /// `None` where the fields do not describe a file system (fatgen103, "Boot Sector and BPB").
     fn decode(boot: &[u8]) -> Option<Self> {
-        let sector = u64::from(
-            boot.le16(11)
-                .filter(|size| matches!(size, 512 | 1024 | 2048 | 4096))?,
-        );
+        let sector = u64::from(boot.le16(11).filter(|size| matches!(size, 512 | 1024 | 2048 | 4096))?);
         let cluster_sectors = u64::from(boot.byte(13).filter(|count| count.is_power_of_two())?);
         let reserved = u64::from(boot.le16(14).filter(|&count| count > 0)?);
         let fats = u64::from(boot.byte(16).filter(|count| (1..=4).contains(count))?);
-        boot.byte(21)
-            .filter(|&media| media == 0xf0 || media >= 0xf8)?;
+        boot.byte(21).filter(|&media| media == 0xf0 || media >= 0xf8)?;
         let (short, long) = (boot.le16(19)?, boot.le32(32)?);
-        let sectors = if short != 0 {
-            u64::from(short)
-        } else {
-            u64::from(long)
-        };
+        let sectors = if short != 0 { u64::from(short) } else { u64::from(long) };
         let (fat16, fat32) = (boot.le16(22)?, boot.le32(36)?);
-        let fat = if fat16 != 0 {
-            u64::from(fat16)
-        } else {
-            u64::from(fat32)
-        };
+        let fat = if fat16 != 0 { u64::from(fat16) } else { u64::from(fat32) };
         let root_entries = u64::from(boot.le16(17)?);
         if fat == 0 || sectors == 0 || (fat16 == 0) != (root_entries == 0) {
             return None;
@@ -94,17 +76,10 @@ impl Layout {
         let root_sector = reserved + fats * fat;
         let data_sector = root_sector + root_sectors;
         let root = if fat16 == 0 {
-            Root::Chained {
-                cluster: boot.le32(44)?,
-            }
+            Root::Chained { cluster: boot.le32(44)? }
         } else {
-            let length = usize::try_from(root_entries)
-                .ok()?
-                .checked_mul(ENTRY_BYTES)?;
-            Root::Fixed {
-                offset: root_sector * sector,
-                length: length.min(ROOT_BYTES_MAX),
-            }
+            let length = usize::try_from(root_entries).ok()?.checked_mul(ENTRY_BYTES)?;
+            Root::Fixed { offset: root_sector * sector, length: length.min(ROOT_BYTES_MAX) }
         };
         Some(Self {
             fat_offset: reserved * sector,
@@ -142,23 +117,14 @@ impl Layout {
     fn chained_label(&self, reader: &Reader<'_>, first: u32) -> Option<String> {
         let mut cluster = first;
         for _ in 0..ROOT_CLUSTERS_MAX {
-            let index = u64::from(cluster)
-                .checked_sub(2)
-                .filter(|&index| index < self.clusters)?;
-            let offset = index
-                .checked_mul(self.cluster_bytes as u64)?
-                .checked_add(self.data_offset)?;
+            let index = u64::from(cluster).checked_sub(2).filter(|&index| index < self.clusters)?;
+            let offset = index.checked_mul(self.cluster_bytes as u64)?.checked_add(self.data_offset)?;
             let entries = reader.take(offset, self.cluster_bytes.min(ROOT_BYTES_MAX))?;
             if let Some(label) = find_label(&entries) {
                 return label;
             }
-            let link = u64::from(cluster)
-                .checked_mul(4)
-                .filter(|&at| at < self.fat_bytes)?;
-            cluster = reader
-                .take(self.fat_offset.checked_add(link)?, 4)?
-                .le32(0)?
-                & 0x0fff_ffff;
+            let link = u64::from(cluster).checked_mul(4).filter(|&at| at < self.fat_bytes)?;
+            cluster = reader.take(self.fat_offset.checked_add(link)?, 4)?.le32(0)? & 0x0fff_ffff;
         }
         None
     }
@@ -228,10 +194,7 @@ mod tests {
 
     #[test]
     fn the_boot_sector_names_it_otherwise() {
-        assert_eq!(
-            decoded(&disk(0xffff, &[])).label.as_deref(),
-            Some("FROMBOOT")
-        );
+        assert_eq!(decoded(&disk(0xffff, &[])).label.as_deref(), Some("FROMBOOT"));
     }
 
     #[test]
@@ -244,23 +207,10 @@ mod tests {
 
     #[test]
     fn a_boot_sector_without_a_layout_is_no_file_system() {
-        for (at, byte) in [
-            (0, 0),
-            (11, 1),
-            (13, 3),
-            (14, 0),
-            (16, 0),
-            (21, 1),
-            (22, 0),
-            (510, 0),
-        ] {
+        for (at, byte) in [(0, 0), (11, 1), (13, 3), (14, 0), (16, 0), (21, 1), (22, 0), (510, 0)] {
             let mut broken = disk(0xffff, &[]);
             broken.put_over(at, &[byte]);
-            assert_eq!(
-                decode(&Reader::new(&broken, broken.size_bytes())),
-                None,
-                "byte {at}"
-            );
+            assert_eq!(decode(&Reader::new(&broken, broken.size_bytes())), None, "byte {at}");
         }
     }
 }

@@ -17,9 +17,5 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
         2 => header.text(24, 48),
         _ => return None,
     };
-    Some(FileSystem {
-        label,
-        uuid: header.text(168, 40),
-        ..FileSystem::of_kind("luks")
-    })
+    Some(FileSystem { label, uuid: header.text(168, 40), ..FileSystem::of_kind("luks") })
 }

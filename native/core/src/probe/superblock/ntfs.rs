@@ -22,20 +22,15 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     if !boot.has(3, MAGIC) {
         return None;
     }
-    let sector = u64::from(
-        boot.le16(11)
-            .filter(|size| matches!(size, 512 | 1024 | 2048 | 4096))?,
-    );
+    let sector = u64::from(boot.le16(11).filter(|size| matches!(size, 512 | 1024 | 2048 | 4096))?);
     let volume = volume_record(reader, &boot, sector);
     let attribute = |kind| resident(volume.as_deref()?, kind);
     Some(FileSystem {
         kind: "ntfs".to_owned(),
-        label: attribute(ATTRIBUTE_NAME)
-            .and_then(|name| name.utf16(0, name.len().min(LABEL_BYTES_MAX))),
+        label: attribute(ATTRIBUTE_NAME).and_then(|name| name.utf16(0, name.len().min(LABEL_BYTES_MAX))),
         uuid: Some(format!("{:016X}", boot.le64(72)?)),
         size_bytes: boot.le64(40)?.checked_mul(sector),
-        clean: attribute(ATTRIBUTE_INFORMATION)
-            .and_then(|info| Some(info.le16(10)? & FLAG_DIRTY == 0)),
+        clean: attribute(ATTRIBUTE_INFORMATION).and_then(|info| Some(info.le16(10)? & FLAG_DIRTY == 0)),
     })
 }
 
@@ -46,14 +41,9 @@ fn volume_record(reader: &Reader<'_>, boot: &[u8], sector: u64) -> Option<Vec<u8
         count @ 0x80.. => 1u64.checked_shl(256 - u32::from(count))?,
         count => u64::from(count).checked_mul(cluster)?,
     };
-    let length = usize::try_from(record)
-        .ok()
-        .filter(|_| (512..=RECORD_BYTES_MAX).contains(&record))?;
+    let length = usize::try_from(record).ok().filter(|_| (512..=RECORD_BYTES_MAX).contains(&record))?;
     let table = boot.le64(48)?.checked_mul(cluster)?;
-    let bytes = reader.take(
-        table.checked_add(VOLUME_RECORD.checked_mul(record)?)?,
-        length,
-    )?;
+    let bytes = reader.take(table.checked_add(VOLUME_RECORD.checked_mul(record)?)?, length)?;
     bytes.has(0, RECORD_MAGIC).then_some(bytes)
 }
 

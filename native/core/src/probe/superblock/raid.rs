@@ -17,10 +17,7 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     PLACES.into_iter().find_map(|place| {
         let block = reader.take(place, LENGTH)?;
         // The block says itself in which sector it stands.
-        if block.le32(0)? != MAGIC
-            || block.le32(4)? != 1
-            || block.le64(144)? != place / SECTOR_BYTES
-        {
+        if block.le32(0)? != MAGIC || block.le32(4)? != 1 || block.le64(144)? != place / SECTOR_BYTES {
             return None;
         }
         Some(FileSystem {

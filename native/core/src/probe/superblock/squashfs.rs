@@ -13,9 +13,5 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
         return None;
     }
     // It is only ever written whole, so there is nothing to be unclean.
-    Some(FileSystem {
-        size_bytes: block.le64(40),
-        clean: Some(true),
-        ..FileSystem::of_kind("squashfs")
-    })
+    Some(FileSystem { size_bytes: block.le64(40), clean: Some(true), ..FileSystem::of_kind("squashfs") })
 }

@@ -24,11 +24,7 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
         let header = reader.take(HEADER_AT, HEADER_BYTES)?;
         // Versions of either byte order are 1; the order is the machine's.
         let is_little = header.le32(0)? == 1;
-        let last_page = if is_little {
-            header.le32(4)?
-        } else {
-            header.be32(4)?
-        };
+        let last_page = if is_little { header.le32(4)? } else { header.be32(4)? };
         Some(FileSystem {
             label: header.text(28, 16),
             uuid: header.uuid(12),

@@ -38,9 +38,7 @@ fn log_stretch(block: &[u8]) -> Option<(u64, u64)> {
     let group = start.checked_shr(group_shift)?;
     let within_group = start.checked_sub(group.checked_shl(group_shift)?)?;
     let block_bytes = u64::from(block.be32(4)?);
-    let address = group
-        .checked_mul(u64::from(block.be32(84)?))?
-        .checked_add(within_group)?;
+    let address = group.checked_mul(u64::from(block.be32(84)?))?.checked_add(within_group)?;
     let length = u64::from(block.be32(96)?).checked_mul(block_bytes)?;
     Some((address.checked_mul(block_bytes)?, length))
 }

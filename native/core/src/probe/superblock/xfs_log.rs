@@ -69,10 +69,7 @@ fn newest_record(log: &Reader<'_>, blocks: u64, head: u64) -> Option<(u64, Vec<u
     while left > 0 {
         let count = SCAN_BLOCKS.min(left).min(end);
         let start = end - count;
-        let chunk = log.take(
-            start.checked_mul(BLOCK_BYTES)?,
-            usize::try_from(count * BLOCK_BYTES).ok()?,
-        )?;
+        let chunk = log.take(start.checked_mul(BLOCK_BYTES)?, usize::try_from(count * BLOCK_BYTES).ok()?)?;
         let newest = (start..end)
             .zip(chunk.chunks_exact(BLOCK_LENGTH))
             .filter(|(_, block)| block.be32(0) == Some(RECORD_MAGIC))
@@ -90,11 +87,7 @@ fn newest_record(log: &Reader<'_>, blocks: u64, head: u64) -> Option<(u64, Vec<u
 fn header_blocks(header: &[u8]) -> Option<u64> {
     let buffer_bytes = header.be32(320)?;
     let is_long = header.be32(8)? & VERSION_2 != 0 && buffer_bytes > HEADER_COVERS_BYTES;
-    Some(if is_long {
-        u64::from(buffer_bytes.div_ceil(HEADER_COVERS_BYTES))
-    } else {
-        1
-    })
+    Some(if is_long { u64::from(buffer_bytes.div_ceil(HEADER_COVERS_BYTES)) } else { 1 })
 }
 
 fn block(log: &Reader<'_>, index: u64) -> Option<Vec<u8>> {
@@ -119,14 +112,7 @@ mod tests {
         }
         let at = end - gap - 2;
         let mut header = vec![0u8; BLOCK_LENGTH];
-        for (field, value) in [
-            (0, RECORD_MAGIC),
-            (4, 3),
-            (8, 2),
-            (12, 512),
-            (40, 1),
-            (320, 32 << 10),
-        ] {
+        for (field, value) in [(0, RECORD_MAGIC), (4, 3), (8, 2), (12, 512), (40, 1), (320, 32 << 10)] {
             header[field..field + 4].copy_from_slice(&value.to_be_bytes());
         }
         disk.put(at * BLOCK_BYTES, &header);
@@ -144,16 +130,8 @@ mod tests {
     #[test]
     fn an_unmount_record_at_the_head_is_clean() {
         for head in [2, 3, 100, 511, 0] {
-            assert_eq!(
-                clean(&log(head, 2, OPERATION_UNMOUNT, 0)),
-                Some(true),
-                "head {head}"
-            );
-            assert_eq!(
-                clean(&log(head, 0, OPERATION_UNMOUNT, 0)),
-                Some(true),
-                "head {head}"
-            );
+            assert_eq!(clean(&log(head, 2, OPERATION_UNMOUNT, 0)), Some(true), "head {head}");
+            assert_eq!(clean(&log(head, 0, OPERATION_UNMOUNT, 0)), Some(true), "head {head}");
         }
     }
 

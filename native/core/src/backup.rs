@@ -1,0 +1,312 @@
+//! Taking a revision: one pass over the source, compared with the parent, then the commit.
+//!
+//! Order of writing (docs/semantics.md): segments with their indexes are synced, then the segments
+//! directory; manifest and state are written under temporary names and synced, then renamed; the
+//! sync of the revisions directory is the commit. Before it no revision is visible, after it the
+//! revision survives any crash.
+
+mod feed;
+mod scan;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use crate::dedup::DedupIndex;
+use crate::disk::{Disk, DiskLock, now};
+use crate::error::{AtPath, Error, Result};
+use crate::image::Image;
+use crate::io;
+use crate::job::{Control, Phase};
+use crate::manifest::{Consistency, Counters, Holes, Manifest, Reading, State, Trust};
+use crate::map::{Fanout, MapRoot};
+use crate::records::{CacheBudget, Records};
+use crate::revision::RevisionId;
+use crate::source::{PathSource, StreamSource};
+use crate::text;
+use crate::units::{Geometry, SegmentId};
+use crate::write::Known;
+
+/// What to read.
+pub enum Source {
+    /// A file or block device.
+    Path(PathSource),
+    /// A pipe or socket.
+    Stream(StreamSource),
+}
+
+/// What a backup is to do.
+pub struct BackupParams {
+    /// The disk's name, for the manifest.
+    pub name: String,
+    /// What to read.
+    pub source: Source,
+    /// Goes into the manifest as it is.
+    pub description: serde_json::Map<String, serde_json::Value>,
+    /// What the caller knows; `None` finds out.
+    pub consistency: Option<Consistency>,
+    /// Tags of the revision.
+    pub tags: Vec<String>,
+    /// Worker threads; 0 for one a core.
+    pub threads: usize,
+}
+
+/// A committed revision.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Whether every byte is as in the parent.
+    pub unchanged: bool,
+    /// Sentences that a person should read.
+    pub warnings: Vec<String>,
+}
+
+/// A revision of which everything is stored and synced but the manifest.
+pub struct Pending {
+    disk: Disk,
+    lock: DiskLock,
+    records: Arc<Records>,
+    manifest: Manifest,
+    tags: Vec<String>,
+    unchanged: bool,
+    warnings: Vec<String>,
+    begun: Instant,
+    control: Arc<Control>,
+}
+
+/// What the disk held before.
+struct Before {
+    newest: Option<Manifest>,
+    parent: Option<Manifest>,
+    sequence: u64,
+    last_id: Option<RevisionId>,
+    highest: SegmentId,
+}
+
+/// Reads the source and stores what is new. The lock is given back by [`Pending::commit`],
+/// [`Pending::abort`], or on failure.
+///
+/// # Errors
+/// Of source and store, `Cancelled`. Afterwards no revision was made, and of the segments only
+/// sealed ones are left, for the next backup to adopt.
+pub fn prepare(
+    disk: &Disk,
+    lock: DiskLock,
+    mut params: BackupParams,
+    control: Arc<Control>,
+) -> Result<Pending> {
+    if !lock.covers(&disk.paths().directory) {
+        return Err(Error::InvalidArgument("a backup needs the lock of its disk".into()));
+    }
+    let (begun, started_at) = (Instant::now(), now());
+    let mut warnings = Vec::new();
+    let before = Before::find(disk, &mut warnings)?;
+    let swept = disk.sweep(before.highest_known())?;
+    let records =
+        Arc::new(Records::new(Arc::clone(disk.files()), disk.paths().segments(), CacheBudget::default()));
+    let blocks_guess = params.source.size_bytes().or(before.newest.as_ref().map(|newest| newest.size_bytes));
+    let index_blocks = blocks_guess.unwrap_or(0) / u64::from(disk.file().block_size_bytes);
+    let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;
+    let known = Arc::new(Known::new(Arc::clone(&records), index));
+    for (id, entries) in &swept.adopted {
+        known.insert_sealed(*id, entries);
+    }
+    if !swept.adopted.is_empty() {
+        let segments = disk.paths().segments();
+        disk.files().sync_directory(&segments).at("syncing", &segments)?;
+    }
+    let job = scan::Job {
+        disk,
+        records: &records,
+        known: &known,
+        control: &control,
+        threads: params.threads,
+        highest: before.highest,
+    };
+    let scanned = match scan::run(&job, &mut params.source, before.parent.as_ref()) {
+        Err(error @ (Error::Corrupt { .. } | Error::NotFound { .. }))
+            if params.source.can_be_read_again() && before.parent.is_some() =>
+        {
+            warnings.push(format!("the block map of the last revision cannot be read ({error}), so every block was compared by digest alone and a new map was written"));
+            scan::run(&job, &mut params.source, None)?
+        }
+        other => other?,
+    };
+    control.enter(Phase::Sealing);
+    let manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
+    Ok(Pending {
+        disk: disk.clone(),
+        lock,
+        records,
+        unchanged: before.parent.as_ref().is_some_and(|parent| parent.image_digest == manifest.image_digest),
+        manifest,
+        tags: params.tags,
+        warnings,
+        begun,
+        control,
+    })
+}
+
+impl Pending {
+    /// Makes the revision visible and durable, and gives the lock back.
+    ///
+    /// # Errors
+    /// Of the file system. Whether the revision is there is then seen by listing; if it is, it is
+    /// whole.
+    pub fn commit(mut self) -> Result<Taken> {
+        let image = Image::of(&self.manifest, Arc::clone(&self.records))?;
+        self.manifest.layout = crate::probe::survey(&image, self.manifest.size_bytes);
+        self.manifest.counters.duration_ms =
+            u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let state = State {
+            format: text::FORMAT,
+            tags: std::mem::take(&mut self.tags),
+            trust: Trust::Trusted,
+            protected: false,
+        };
+        let (files, paths) = (&**self.disk.files(), self.disk.paths());
+        let (state_path, manifest_path) =
+            (paths.state(&self.manifest.revision), paths.manifest(&self.manifest.revision));
+        let staged_state =
+            io::stage(files, &state_path, &text::encode(&state)?).at("writing", &state_path)?;
+        let manifest_bytes = text::encode(&self.manifest)?;
+        let staged = io::stage(files, &manifest_path, &manifest_bytes).at("writing", &manifest_path);
+        let staged_manifest = staged.inspect_err(|_| staged_state.discard(files))?;
+        staged_state
+            .publish(files)
+            .at("writing", &state_path)
+            .inspect_err(|_| staged_manifest.discard(files))?;
+        if let Err(error) = staged_manifest.publish(files).at("writing", &manifest_path) {
+            // Without its manifest a state file means nothing; the next backup sweeps it otherwise.
+            let _ = files.unlink(&state_path);
+            return Err(error);
+        }
+        files.sync_directory(&paths.revisions()).at("syncing", &paths.revisions())?;
+        self.control.enter(Phase::Done);
+        self.lock.release();
+        Ok(Taken { manifest: self.manifest, unchanged: self.unchanged, warnings: self.warnings })
+    }
+
+    /// Gives the revision up. Its sealed segments stay for the next backup to adopt.
+    pub fn abort(mut self) {
+        self.lock.release();
+    }
+}
+
+impl Source {
+    fn size_bytes(&self) -> Option<u64> {
+        match self {
+            Source::Path(path) => Some(path.size_bytes()),
+            Source::Stream(stream) => stream.announced_bytes(),
+        }
+    }
+
+    fn can_be_read_again(&self) -> bool {
+        matches!(self, Source::Path(_))
+    }
+}
+
+impl Before {
+    /// Looks at the manifests from the newest down to one that may be a parent.
+    fn find(disk: &Disk, warnings: &mut Vec<String>) -> Result<Self> {
+        let ids = disk.revisions()?;
+        let mut found = Before {
+            newest: None,
+            parent: None,
+            sequence: 0,
+            last_id: ids.last().cloned(),
+            highest: disk.segments()?.last().copied().unwrap_or(SegmentId(0)),
+        };
+        for (newer, id) in (0u64..).zip(ids.iter().rev()) {
+            let manifest = match disk.manifest(id) {
+                Ok(manifest) => manifest,
+                Err(error @ Error::Corrupt { .. }) => {
+                    warnings.push(format!("{error}; it was passed over as the parent"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            found.sequence = found.sequence.max(manifest.sequence + newer);
+            found.highest = found.highest.max(SegmentId(manifest.highest_segment));
+            let state = State::read(&**disk.files(), &disk.paths().state(id))?;
+            let fits = manifest.block_size_bytes == disk.file().block_size_bytes
+                && manifest.map.fanout.entries() == disk.file().fanout;
+            if fits && state.trust != Trust::Distrusted {
+                found.parent = Some(manifest.clone());
+            }
+            found.newest.get_or_insert(manifest);
+            if found.parent.is_some() || !fits {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Segments above this belong to no revision that can be read.
+    fn highest_known(&self) -> SegmentId {
+        SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment))
+    }
+}
+
+fn describe(
+    disk: &Disk,
+    params: &BackupParams,
+    before: &Before,
+    scanned: &scan::Scanned,
+    started_at: Timestamp,
+    warnings: &mut Vec<String>,
+) -> Result<Manifest> {
+    let file = disk.file();
+    let geometry = Geometry::new(scanned.size_bytes, file.block_size_bytes)
+        .ok_or_else(|| Error::InvalidArgument("the source is larger than 8 PiB".into()))?;
+    let mut random = [0; 4];
+    getrandom::fill(&mut random)
+        .map_err(std::io::Error::other)
+        .at("making an id in", &disk.paths().directory)?;
+    let revision = RevisionId::next(started_at, before.last_id.as_ref(), u32::from_le_bytes(random))
+        .ok_or_else(|| {
+            Error::InvalidArgument("the disk has used up the revision ids of this second".into())
+        })?;
+    warnings.extend_from_slice(&scanned.notes);
+    let allocated = scanned.map.allocated_blocks().saturating_mul(u64::from(file.block_size_bytes));
+    Ok(Manifest {
+        format: text::FORMAT,
+        disk: params.name.clone(),
+        revision,
+        sequence: before.sequence + 1,
+        started_at,
+        finished_at: now(),
+        consistency: params.consistency.unwrap_or(scanned.consistency),
+        source: params.description.clone(),
+        reading: Reading {
+            method: "full".into(),
+            direct: matches!(&params.source, Source::Path(path) if path.is_direct()),
+            holes: if scanned.holes_skipped { Holes::Seek } else { Holes::Dense },
+            notes: scanned.notes.clone(),
+        },
+        size_bytes: scanned.size_bytes,
+        block_size_bytes: file.block_size_bytes,
+        codec: file.codec,
+        map: scanned.map,
+        highest_segment: scanned.highest.0,
+        image_digest: scanned.map.image_digest(geometry),
+        parent: before.parent.as_ref().map(|parent| parent.revision.clone()),
+        counters: Counters { allocated_bytes: allocated.min(scanned.size_bytes), ..scanned.counters },
+        layout: crate::probe::Survey::default(),
+    })
+}
+
+/// The map to start from: the parent's, or an empty one.
+fn parent_map(disk: &Disk, parent: Option<&Manifest>) -> Result<MapRoot> {
+    if let Some(parent) = parent {
+        return Ok(parent.map);
+    }
+    let fanout = Fanout::new(disk.file().fanout)
+        .ok_or_else(|| Error::InvalidArgument("the disk's fan-out is out of range".into()))?;
+    Ok(MapRoot { fanout, height: 1, root: None })
+}
+
+#[cfg(test)]
+mod tests;

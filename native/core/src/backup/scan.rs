@@ -1,0 +1,291 @@
+//! The pass over the source: threads read, look for zeros, hash, compare and encode; the calling
+//! thread puts their results in order, stores them and builds the map.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::codec::{self, Codec};
+use crate::digest::{Context, Digest};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::job::{Control, Phase, default_threads};
+use crate::manifest::{Consistency, Counters, Manifest};
+use crate::map::{self, BlockPointer, MapRoot, Updater};
+use crate::records::Records;
+use crate::source::AlignedBuffer;
+use crate::units::SegmentId;
+use crate::write::{EncodedBlock, Known, RecordWriter};
+
+use super::feed::{Content, Feed, Piece};
+use super::{Source, parent_map};
+
+/// Pieces under way for each thread.
+const WINDOW_PER_THREAD: u64 = 4;
+
+/// What stays the same for every pass.
+pub(super) struct Job<'a> {
+    pub(super) disk: &'a Disk,
+    pub(super) records: &'a Arc<Records>,
+    pub(super) known: &'a Arc<Known>,
+    pub(super) control: &'a Control,
+    pub(super) threads: usize,
+    pub(super) highest: SegmentId,
+}
+
+/// What a pass gave: all of it sealed.
+pub(super) struct Scanned {
+    pub(super) size_bytes: u64,
+    pub(super) map: MapRoot,
+    pub(super) highest: SegmentId,
+    pub(super) counters: Counters,
+    pub(super) consistency: Consistency,
+    pub(super) holes_skipped: bool,
+    pub(super) notes: Vec<String>,
+}
+
+/// What a thread found in a piece.
+struct Findings {
+    number: u64,
+    len: u64,
+    read_bytes: u64,
+    zero_bytes: u64,
+    changed_bytes: u64,
+    hole: Option<Range<u64>>,
+    changes: Vec<(u64, Change)>,
+}
+
+enum Change {
+    Zero,
+    Known(BlockPointer),
+    New(EncodedBlock),
+}
+
+/// Reads all of the source, compares it with `parent`, stores what is new, and seals.
+pub(super) fn run(job: &Job<'_>, source: &mut Source, parent: Option<&Manifest>) -> Result<Scanned> {
+    let codec = job.disk.file().codec;
+    let mut writer = RecordWriter::new(job.disk, job.highest, codec, Arc::clone(job.known));
+    pass(job, source, parent, &mut writer).inspect_err(|_| writer.give_up())
+}
+
+fn pass(
+    job: &Job<'_>,
+    source: &mut Source,
+    parent: Option<&Manifest>,
+    writer: &mut RecordWriter,
+) -> Result<Scanned> {
+    let start = parent_map(job.disk, parent)?;
+    let block_size = job.disk.file().block_size_bytes;
+    let threads = if job.threads == 0 { default_threads() } else { job.threads };
+    job.control.set_total(source.size_bytes());
+    job.control.set_done(0);
+    job.control.enter(Phase::Reading);
+    let witness = if let Source::Path(path) = &*source { Some(path.witness()) } else { None };
+    let feed = Feed::new(source, block_size, threads as u64 * WINDOW_PER_THREAD, job.control);
+    let worker = Worker { job, start: &start, feed: &feed, block_size, codec: job.disk.file().codec };
+    let (mut counters, map, size_bytes) = in_order(&worker, threads, writer, start)?;
+    let (_, holes_skipped) = feed.totals();
+    job.control.enter(Phase::Sealing);
+    let (consistency, notes) = look_back(source, witness.as_ref())?;
+    writer.seal()?;
+    counters.stored_bytes = writer.stored_bytes();
+    job.control.set_stored(counters.stored_bytes);
+    Ok(Scanned { size_bytes, map, highest: writer.highest(), counters, consistency, holes_skipped, notes })
+}
+
+/// What can be said of the source after it was read.
+fn look_back(
+    source: &Source,
+    witness: Option<&crate::source::Witness>,
+) -> Result<(Consistency, Vec<String>)> {
+    let Source::Path(path) = source else { return Ok((Consistency::Live, Vec::new())) };
+    let mut notes = path.notes().to_vec();
+    if path.has_grown()? {
+        notes.push(format!(
+            "{} grew while it was read; the revision ends where it ended at the start",
+            path.path().display()
+        ));
+    }
+    let quiet = witness.is_some_and(|witness| witness.nothing_wrote(path));
+    Ok((if quiet { Consistency::Snapshot } else { Consistency::Live }, notes))
+}
+
+/// Runs the threads and takes their findings in the order of the disk.
+fn in_order(
+    worker: &Worker<'_, '_>,
+    threads: usize,
+    writer: &mut RecordWriter,
+    start: MapRoot,
+) -> Result<(Counters, MapRoot, u64)> {
+    let (sender, receiver) = crossbeam_channel::bounded(threads * 2);
+    let block_size = worker.block_size;
+    let mut updater = Updater::new(start, &**worker.job.records, writer)?;
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|_| {
+                let sender = sender.clone();
+                scope.spawn(move || worker.run(&sender))
+            })
+            .collect();
+        drop(sender);
+        let taken = take(worker, &receiver, &mut updater);
+        worker.feed.stop();
+        drop(receiver);
+        let mut all_joined = true;
+        for handle in handles {
+            all_joined &= handle.join().is_ok();
+        }
+        let counters = taken?;
+        if !all_joined {
+            return Err(Error::Worker);
+        }
+        let (size_bytes, _) = worker.feed.totals();
+        let map = updater.finish(size_bytes.div_ceil(u64::from(block_size)))?;
+        Ok((counters, map, size_bytes))
+    })
+}
+
+fn take(
+    worker: &Worker<'_, '_>,
+    receiver: &Receiver<Result<Findings>>,
+    updater: &mut Updater<'_, Records, RecordWriter>,
+) -> Result<Counters> {
+    let mut counters = Counters::default();
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    for findings in receiver {
+        let findings = findings?;
+        early.insert(findings.number, findings);
+        while let Some(findings) = early.remove(&next) {
+            next += 1;
+            let cleared = enter(updater, &findings)?;
+            counters.read_bytes += findings.read_bytes;
+            counters.zero_bytes += findings.zero_bytes;
+            counters.changed_bytes += findings.changed_bytes + cleared * u64::from(worker.block_size);
+            worker.job.control.add_done(findings.len);
+            worker.job.control.add_read(findings.read_bytes);
+        }
+        worker.job.control.set_stored(updater.sink().stored_bytes());
+        worker.feed.written(next);
+    }
+    worker.job.control.check()?;
+    if early.is_empty() { Ok(counters) } else { Err(Error::Worker) }
+}
+
+/// Stores what is new in a piece and puts it in the map. Returns the blocks that a hole cleared.
+fn enter(updater: &mut Updater<'_, Records, RecordWriter>, findings: &Findings) -> Result<u64> {
+    for (block, change) in &findings.changes {
+        let pointer = match change {
+            Change::Zero => None,
+            Change::Known(pointer) => Some(*pointer),
+            Change::New(new) => {
+                Some(BlockPointer { digest: new.digest, place: updater.sink().write_block(new)? })
+            }
+        };
+        updater.set(*block, pointer)?;
+    }
+    findings.hole.clone().map_or(Ok(0), |blocks| updater.clear(blocks))
+}
+
+struct Worker<'a, 'b> {
+    job: &'a Job<'a>,
+    start: &'a MapRoot,
+    feed: &'a Feed<'b>,
+    block_size: u32,
+    codec: Codec,
+}
+
+/// Stops the feed when a thread panics, so that no other waits for its piece for ever.
+struct StopOnPanic<'a, 'b>(&'a Feed<'b>);
+
+impl Drop for StopOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
+impl Worker<'_, '_> {
+    fn run(&self, sender: &Sender<Result<Findings>>) {
+        let _guard = StopOnPanic(self.feed);
+        let mut buffer = AlignedBuffer::new(self.feed.piece_len());
+        loop {
+            let findings = match self.feed.next(&mut buffer) {
+                Ok(None) => return,
+                Ok(Some(piece)) => self.look_at(&piece, buffer.as_slice()),
+                Err(error) => Err(error),
+            };
+            let failed = findings.is_err();
+            if sender.send(findings).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn look_at(&self, piece: &Piece, buffer: &[u8]) -> Result<Findings> {
+        let mut findings = Findings {
+            number: piece.number,
+            len: 0,
+            read_bytes: 0,
+            zero_bytes: 0,
+            changed_bytes: 0,
+            hole: None,
+            changes: Vec::new(),
+        };
+        match &piece.content {
+            Content::Hole { blocks, len } => {
+                findings.len = *len;
+                findings.zero_bytes = *len;
+                findings.hole = self.start.root.map(|_| blocks.clone());
+            }
+            Content::Bytes(len) => {
+                let bytes = buffer.get(..*len).unwrap_or(&[]);
+                findings.len = bytes.len() as u64;
+                findings.read_bytes = bytes.len() as u64;
+                self.compare(piece.first_block, bytes, &mut findings)?;
+            }
+        }
+        Ok(findings)
+    }
+
+    fn compare(&self, first_block: u64, bytes: &[u8], findings: &mut Findings) -> Result<()> {
+        let blocks = bytes.chunks(self.block_size as usize);
+        let range = first_block..first_block + blocks.len() as u64;
+        let parents = map::blocks(&**self.job.records, self.start, range.clone())?;
+        for ((index, block), parent) in range.zip(blocks).zip(parents) {
+            if is_zero(block) {
+                findings.zero_bytes += block.len() as u64;
+                if parent.is_some() {
+                    findings.changed_bytes += block.len() as u64;
+                    findings.changes.push((index, Change::Zero));
+                }
+                continue;
+            }
+            let digest = Digest::of(Context::Block, block);
+            if parent.is_none_or(|parent| parent.digest != digest) {
+                findings.changed_bytes += block.len() as u64;
+                findings.changes.push((index, self.change(digest, block)));
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&self, digest: Digest, block: &[u8]) -> Change {
+        if let Some(place) = self.job.known.find(&digest) {
+            return Change::Known(BlockPointer { digest, place });
+        }
+        let (codec, payload) = codec::encode(self.codec, block);
+        let plain_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        Change::New(EncodedBlock { digest, plain_len, codec, payload })
+    }
+}
+
+/// Whether all bytes are zero; usually decided by the first few.
+fn is_zero(bytes: &[u8]) -> bool {
+    let mut wide = bytes.chunks_exact(128);
+    wide.by_ref().all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+        && wide.remainder().iter().all(|&byte| byte == 0)
+}

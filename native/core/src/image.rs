@@ -1,0 +1,201 @@
+//! A revision as an image: verified reads at any offset, extents, and the difference between two.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::io::ReadAt;
+use crate::manifest::Manifest;
+use crate::map::{self, BlockPointer, ExtentState, MapRoot};
+use crate::records::Records;
+use crate::revision::RevisionId;
+use crate::units::{BlockIndex, Geometry};
+
+/// An open revision. Cheap to clone; safe from many threads.
+#[derive(Clone)]
+pub struct Image {
+    records: Arc<Records>,
+    geometry: Geometry,
+    map: MapRoot,
+}
+
+/// Contiguous bytes in one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteExtent {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Whether they are stored or zeros.
+    pub state: ExtentState,
+}
+
+impl Image {
+    /// Opens a revision of `disk`, reading through `records`, which are the disk's.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `NotFound`, `Io`, all of the manifest; nothing else is read yet.
+    pub fn open(disk: &Disk, records: Arc<Records>, revision: &RevisionId) -> Result<Self> {
+        Self::of(&disk.manifest(revision)?, records)
+    }
+
+    /// The image that a manifest describes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a manifest that was not checked.
+    pub fn of(manifest: &Manifest, records: Arc<Records>) -> Result<Self> {
+        Ok(Self { records, geometry: manifest.geometry()?, map: manifest.map })
+    }
+
+    /// Size and blocks.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Root of the block map.
+    #[must_use]
+    pub fn map(&self) -> &MapRoot {
+        &self.map
+    }
+
+    /// The records that it reads from.
+    #[must_use]
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Bytes in blocks that are stored; the rest is zeros.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let blocks = self.map.allocated_blocks().saturating_mul(u64::from(self.geometry.block_size()));
+        blocks.min(self.geometry.size_bytes())
+    }
+
+    /// Fills `into` from `offset` (bytes, any alignment); holes read as zeros. Returns the bytes
+    /// copied, short only at the end of the image.
+    ///
+    /// # Errors
+    /// `Corrupt` where stored bytes do not have the digest that their pointer asks for; `NotFound`
+    /// for a missing segment; `Io`.
+    pub fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_with(into, offset, |pointer, len| self.records.block(pointer, len))
+    }
+
+    /// Like [`Image::read`] when every block wanted is decoded already; else `None` at once, but
+    /// for map pages that have to be read.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn read_cached(&self, into: &mut [u8], offset: u64) -> Result<Option<usize>> {
+        let found = self.read_with(into, offset, |pointer, len| {
+            self.records.cached_block(pointer, len).ok_or(Error::Cancelled)
+        });
+        match found {
+            Ok(count) => Ok(Some(count)),
+            Err(Error::Cancelled) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pointers of a range of blocks, `None` for zeros.
+    ///
+    /// # Errors
+    /// Of the map.
+    pub fn pointers(&self, blocks: Range<u64>) -> Result<Vec<Option<BlockPointer>>> {
+        map::blocks(&*self.records, &self.map, blocks)
+    }
+
+    /// States from `offset` on for `len` bytes, merged where equal, at most `limit` extents.
+    ///
+    /// # Errors
+    /// Of the map.
+    pub fn extents(&self, offset: u64, len: u64, limit: usize) -> Result<Vec<ByteExtent>> {
+        let (range, blocks) = self.range(offset, len);
+        let found = map::extents(&*self.records, &self.map, blocks, limit)?;
+        Ok(self.to_bytes(&found, range))
+    }
+
+    /// What changed from `self` to `later`, of the same disk, from `offset` on; at most `limit`
+    /// extents, with the state they have in `later`. Where sizes differ, all that `later` has
+    /// beyond the end of `self` counts as changed.
+    ///
+    /// # Errors
+    /// Of the maps; `InvalidArgument` when block size or fan-out differ.
+    pub fn changes_to(&self, later: &Image, offset: u64, limit: usize) -> Result<Vec<ByteExtent>> {
+        if self.geometry.block_size() != later.geometry.block_size() || self.map.fanout != later.map.fanout {
+            return Err(Error::InvalidArgument(
+                "the two revisions have different block sizes, so their blocks cannot be compared".into(),
+            ));
+        }
+        let common = self.geometry.size_bytes().min(later.geometry.size_bytes());
+        let mut found = Vec::new();
+        if offset < common {
+            let (range, blocks) = later.range(offset, common - offset);
+            let changes = map::changes(&*later.records, &self.map, &later.map, blocks, limit)?;
+            found = later.to_bytes(&changes, range);
+        }
+        if found.len() < limit && common < later.geometry.size_bytes() {
+            let start = offset.max(common);
+            let left = later.geometry.size_bytes().saturating_sub(start);
+            found.extend(later.extents(start, left, limit - found.len())?);
+        }
+        Ok(found)
+    }
+
+    fn read_with(
+        &self,
+        into: &mut [u8],
+        offset: u64,
+        block_of: impl Fn(&BlockPointer, usize) -> Result<Arc<[u8]>>,
+    ) -> Result<usize> {
+        let left = self.geometry.size_bytes().saturating_sub(offset);
+        let len = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let into = into.get_mut(..len).unwrap_or(&mut []);
+        let (_, blocks) = self.range(offset, len as u64);
+        let pointers = self.pointers(blocks.clone())?;
+        let mut rest = into;
+        let mut at = offset;
+        for (index, pointer) in blocks.zip(pointers) {
+            let block = BlockIndex(index);
+            let within = usize::try_from(at - self.geometry.offset_of(block)).unwrap_or(0);
+            let block_len = self.geometry.len_of(block) as usize;
+            let (part, after) = rest.split_at_mut((block_len - within).min(rest.len()));
+            match pointer {
+                None => part.fill(0),
+                Some(pointer) => {
+                    let bytes = block_of(&pointer, block_len)?;
+                    part.copy_from_slice(bytes.get(within..within + part.len()).unwrap_or(&[]));
+                }
+            }
+            at += part.len() as u64;
+            rest = after;
+        }
+        Ok(len)
+    }
+
+    /// Clips a byte range to the image and gives the blocks that it touches.
+    fn range(&self, offset: u64, len: u64) -> (Range<u64>, Range<u64>) {
+        let size = self.geometry.size_bytes();
+        let range = offset.min(size)..offset.saturating_add(len).min(size);
+        let end = range.end.div_ceil(u64::from(self.geometry.block_size()));
+        let first = self.geometry.block_at(range.start).0.min(end);
+        (range, first..end)
+    }
+
+    fn to_bytes(&self, extents: &[map::Extent], range: Range<u64>) -> Vec<ByteExtent> {
+        let clip = |extent: &map::Extent| {
+            let start = self.geometry.offset_of(BlockIndex(extent.blocks.start)).max(range.start);
+            let end = self.geometry.offset_of(BlockIndex(extent.blocks.end)).min(range.end);
+            ByteExtent { offset: start, len: end.saturating_sub(start), state: extent.state }
+        };
+        extents.iter().map(clip).filter(|extent| extent.len > 0).collect()
+    }
+}
+
+impl ReadAt for Image {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.read(into, offset).map_err(std::io::Error::other)
+    }
+}

@@ -1,0 +1,115 @@
+//! What a long job tells while it runs, and how it is asked to stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the source.
+    Reading,
+    /// Making what was read durable.
+    Sealing,
+    /// Writing the target.
+    Writing,
+    /// Making what was written durable.
+    Syncing,
+    /// Nothing more.
+    Done,
+}
+
+const PHASES: [Phase; 5] = [Phase::Reading, Phase::Sealing, Phase::Writing, Phase::Syncing, Phase::Done];
+const UNKNOWN: u64 = u64::MAX;
+
+/// Counters that one thread reads while others work. All relaxed: they inform, nothing more.
+#[derive(Debug, Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    phase: AtomicU8,
+    done_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// A look at a [`Control`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes of the image that are dealt with, holes included.
+    pub done_bytes: u64,
+    /// Bytes of the image, where that is known.
+    pub total_bytes: Option<u64>,
+    /// Bytes read from the source or the store.
+    pub read_bytes: u64,
+    /// Bytes written to the store or the target.
+    pub stored_bytes: u64,
+}
+
+impl Control {
+    /// Asks the job to stop soon.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// To be asked between steps.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn check(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let total = self.total_bytes.load(Ordering::Relaxed);
+        Progress {
+            phase: PHASES
+                .get(usize::from(self.phase.load(Ordering::Relaxed)))
+                .copied()
+                .unwrap_or(Phase::Done),
+            done_bytes: self.done_bytes.load(Ordering::Relaxed),
+            total_bytes: (total != UNKNOWN).then_some(total),
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        let code = PHASES.iter().position(|&known| known == phase).unwrap_or(0);
+        self.phase.store(u8::try_from(code).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_total(&self, total_bytes: Option<u64>) {
+        self.total_bytes.store(total_bytes.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_done(&self, done_bytes: u64) {
+        self.done_bytes.store(done_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_done(&self, bytes: u64) {
+        self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_stored(&self, bytes: u64) {
+        self.stored_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_stored(&self, bytes: u64) {
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Worker threads when nobody asked for a number: one a core, at most 16.
+#[must_use]
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16)
+}

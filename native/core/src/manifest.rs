@@ -1,0 +1,317 @@
+//! Manifests, state files and disk.json: the readable part of a disk's directory.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+use crate::digest::Digest;
+use crate::error::{Damage, Error, Result, corrupt};
+use crate::io::{self, Files};
+use crate::map::{Fanout, MapRoot};
+use crate::probe::Survey;
+use crate::revision::RevisionId;
+use crate::text;
+use crate::units::{Geometry, is_block_size};
+
+/// At which moment the bytes of a revision were true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// The guest had been asked to flush and hold still.
+    Frozen,
+    /// All at one moment: nothing wrote meanwhile.
+    Snapshot,
+    /// Smeared over the time of reading.
+    Live,
+}
+
+/// Whether holes of the source were skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holes {
+    /// By SEEK_DATA and SEEK_HOLE.
+    Seek,
+    /// Every byte was read.
+    Dense,
+}
+
+/// How the source was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// `full`: every block was looked at.
+    pub method: String,
+    /// Past the page cache.
+    pub direct: bool,
+    /// See [`Holes`].
+    pub holes: Holes,
+    /// Sentences about what was not as it should be.
+    pub notes: Vec<String>,
+}
+
+/// What a revision cost. Bytes, and milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Read from the source.
+    pub read_bytes: u64,
+    /// In blocks that differ from the parent's; for a first revision, that are not zero.
+    pub changed_bytes: u64,
+    /// In zero blocks, holes included.
+    pub zero_bytes: u64,
+    /// Of segment files that this revision added.
+    pub stored_bytes: u64,
+    /// In blocks that are not zero.
+    pub allocated_bytes: u64,
+    /// From start to commit.
+    pub duration_ms: u64,
+}
+
+/// The manifest of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Format of this file.
+    pub format: u64,
+    /// The disk's name when this was taken; the directory's name is what counts.
+    pub disk: String,
+    /// The id, which is the file's name.
+    pub revision: RevisionId,
+    /// Rises with every revision of the disk.
+    pub sequence: u64,
+    /// When reading began.
+    pub started_at: Timestamp,
+    /// When reading had ended.
+    pub finished_at: Timestamp,
+    /// See [`Consistency`].
+    pub consistency: Consistency,
+    /// Where the bytes came from, as the control plane describes it.
+    pub source: serde_json::Map<String, serde_json::Value>,
+    /// How they were read.
+    pub reading: Reading,
+    /// Bytes of the image.
+    pub size_bytes: u64,
+    /// Bytes of a block.
+    pub block_size_bytes: u32,
+    /// Codec of new records.
+    pub codec: Codec,
+    /// Root of the block map.
+    pub map: MapRoot,
+    /// Highest segment that existed when this was written: ids above it are not taken.
+    pub highest_segment: u32,
+    /// Authenticates the whole image.
+    pub image_digest: Digest,
+    /// The revision that this one was compared with; never needed to read.
+    pub parent: Option<RevisionId>,
+    /// What it cost.
+    pub counters: Counters,
+    /// Partition table and file systems.
+    pub layout: Survey,
+}
+
+impl Manifest {
+    /// Size and blocks.
+    ///
+    /// # Errors
+    /// `InvalidArgument` never, once [`Manifest::decode`] has checked them.
+    pub fn geometry(&self) -> Result<Geometry> {
+        Geometry::new(self.size_bytes, self.block_size_bytes)
+            .ok_or_else(|| Error::InvalidArgument("impossible size or block size".into()))
+    }
+
+    /// Decodes and checks a manifest: fields against each other, and the image digest.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`.
+    pub fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
+        let manifest: Self = text::decode(bytes, path)?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// Reads, decodes and checks a manifest file.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `NotFound`, `Io`.
+    pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
+        let manifest: Self = text::read(files, path)?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        let wrong = |what| Err(corrupt(path, Damage::Contradiction(what)));
+        let Some(geometry) = Geometry::new(self.size_bytes, self.block_size_bytes) else {
+            return wrong("its size or block size is impossible");
+        };
+        if self.map.height != self.map.fanout.height_for(geometry.block_count()) {
+            return wrong("the height of its map does not fit its size");
+        }
+        if self.map.allocated_blocks() > geometry.block_count() {
+            return wrong("it has more allocated blocks than blocks");
+        }
+        if self.map.image_digest(geometry) != self.image_digest {
+            return wrong("its image digest does not fit its map");
+        }
+        let stem =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+        if stem.is_some_and(|stem| RevisionId::parse(stem).is_some_and(|id| id != self.revision)) {
+            return wrong("it is the manifest of another revision");
+        }
+        Ok(())
+    }
+}
+
+/// What is thought of a revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// Nothing speaks against it.
+    #[default]
+    Trusted,
+    /// Something does.
+    Distrusted,
+    /// It was compared or drilled.
+    Verified,
+}
+
+/// What may change about a revision; replaced atomically.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Format of this file.
+    pub format: u64,
+    /// Why it is kept.
+    pub tags: Vec<String>,
+    /// See [`Trust`].
+    pub trust: Trust,
+    /// Never pruned while set.
+    pub protected: bool,
+}
+
+impl State {
+    /// Reads a state file; a missing one is a trusted revision without tags.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `Io`.
+    pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
+        match text::read(files, path) {
+            Err(Error::NotFound { .. }) => Ok(State { format: text::FORMAT, ..State::default() }),
+            other => other,
+        }
+    }
+
+    /// Replaces a state file, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, files: &dyn Files, path: &Path) -> Result<()> {
+        use crate::error::AtPath;
+        io::replace(files, path, &text::encode(self)?).at("writing", path)
+    }
+}
+
+/// disk.json: what holds for new revisions of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskFile {
+    /// Format of this file.
+    pub format: u64,
+    /// 128 random bits as hexadecimal digits; copies of a directory share it.
+    pub id: String,
+    /// When the disk was first backed up.
+    pub created_at: Timestamp,
+    /// Bytes of a block in new trees.
+    pub block_size_bytes: u32,
+    /// Entries of a map page in new trees.
+    pub fanout: u32,
+    /// Codec of new records.
+    pub codec: Codec,
+    /// Reserved; always null in format 1.
+    pub encryption: Option<()>,
+}
+
+impl DiskFile {
+    /// Reads and checks disk.json.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `NotFound`, `Io`.
+    pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
+        let disk: Self = text::read(files, path)?;
+        let wrong = |what| Err(corrupt(path, Damage::Contradiction(what)));
+        if !is_block_size(disk.block_size_bytes) {
+            return wrong("its block size is impossible");
+        }
+        if Fanout::new(disk.fanout).is_none() {
+            return wrong("its fan-out is impossible");
+        }
+        if disk.id_bytes().is_none() {
+            return wrong("its id is not 32 hexadecimal digits");
+        }
+        Ok(disk)
+    }
+
+    /// The id as bytes.
+    #[must_use]
+    pub fn id_bytes(&self) -> Option<[u8; 16]> {
+        let value = u128::from_str_radix(&self.id, 16).ok()?;
+        (self.id.len() == 32 && !self.id.starts_with('+')).then_some(value.to_be_bytes())
+    }
+}
+
+/// Paths within a disk's directory.
+#[derive(Clone, Debug)]
+pub struct DiskPaths {
+    /// `disks/<disk>`
+    pub directory: PathBuf,
+}
+
+impl DiskPaths {
+    /// For the directory of a disk.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// disk.json
+    #[must_use]
+    pub fn disk_file(&self) -> PathBuf {
+        self.directory.join("disk.json")
+    }
+
+    /// The file that is locked.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    /// Segments.
+    #[must_use]
+    pub fn segments(&self) -> PathBuf {
+        self.directory.join("segments")
+    }
+
+    /// Manifests and state files.
+    #[must_use]
+    pub fn revisions(&self) -> PathBuf {
+        self.directory.join("revisions")
+    }
+
+    /// The bounded index by digest.
+    #[must_use]
+    pub fn dedup(&self) -> PathBuf {
+        self.directory.join("dedup")
+    }
+
+    /// One manifest.
+    #[must_use]
+    pub fn manifest(&self, revision: &RevisionId) -> PathBuf {
+        self.revisions().join(format!("{revision}.json"))
+    }
+
+    /// One state file.
+    #[must_use]
+    pub fn state(&self, revision: &RevisionId) -> PathBuf {
+        self.revisions().join(format!("{revision}.state.json"))
+    }
+}

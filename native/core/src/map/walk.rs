@@ -1,0 +1,298 @@
+//! Reading block maps: pointers of a range, extents, and the difference between two maps.
+//!
+//! Every walk descends only where there is something to find: empty subtrees are one step, and
+//! subtrees that two maps share are one comparison.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use crate::error::Result;
+
+use super::{BlockPointer, Fanout, MapRoot, Page, PagePointer};
+
+/// Where pages come from: verified against their pointers, usually cached.
+pub trait PageSource {
+    /// The page that `pointer` names, of `level` in a tree of `fanout`.
+    ///
+    /// # Errors
+    /// `Corrupt` when neither the record nor its copy is what the pointer asks for.
+    fn page(&self, pointer: &PagePointer, level: u8, fanout: Fanout) -> Result<Arc<Page>>;
+}
+
+/// Blocks in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Which blocks.
+    pub blocks: Range<u64>,
+    /// Their state.
+    pub state: ExtentState,
+}
+
+/// Whether blocks hold data or read as zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtentState {
+    /// Stored.
+    Data,
+    /// Zeros.
+    Zero,
+}
+
+/// The pointers of `range`, one for each block, `None` for zeros.
+///
+/// # Errors
+/// Of the page source.
+pub fn blocks<S: PageSource + ?Sized>(
+    source: &S,
+    map: &MapRoot,
+    range: Range<u64>,
+) -> Result<Vec<Option<BlockPointer>>> {
+    let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+    let mut found = vec![None; len];
+    let mut block = range.start;
+    while block < range.end {
+        let leaf_end = (block / map.fanout.span(1) + 1).saturating_mul(map.fanout.span(1));
+        let (page, empty_end) = descend(source, map, block)?;
+        let Some(page) = page else {
+            block = empty_end;
+            continue;
+        };
+        for index in block..leaf_end.min(range.end) {
+            if let Some(slot) = usize::try_from(index - range.start).ok().and_then(|at| found.get_mut(at)) {
+                *slot = page.block(map.fanout.slot(1, index));
+            }
+        }
+        block = leaf_end;
+    }
+    Ok(found)
+}
+
+/// The level-1 page of `block`, or none and where the empty subtree ends that it lies in.
+fn descend<S: PageSource + ?Sized>(
+    source: &S,
+    map: &MapRoot,
+    block: u64,
+) -> Result<(Option<Arc<Page>>, u64)> {
+    let past = |level: u8| (block / map.fanout.span(level) + 1).saturating_mul(map.fanout.span(level));
+    let Some(root) = map.root.filter(|_| block < map.fanout.span(map.height)) else {
+        return Ok((None, u64::MAX));
+    };
+    let mut level = map.height;
+    let mut page = source.page(&root, level, map.fanout)?;
+    while level > 1 {
+        level -= 1;
+        match page.child(map.fanout.slot(level + 1, block)) {
+            Some(pointer) => page = source.page(&pointer, level, map.fanout)?,
+            None => return Ok((None, past(level))),
+        }
+    }
+    Ok((Some(page), 0))
+}
+
+/// States of `range` in order, merged where equal, at most `limit` of them.
+///
+/// # Errors
+/// Of the page source.
+pub fn extents<S: PageSource + ?Sized>(
+    source: &S,
+    map: &MapRoot,
+    range: Range<u64>,
+    limit: usize,
+) -> Result<Vec<Extent>> {
+    let mut found = Merged::new(range.clone(), limit);
+    let node = Node::root(map);
+    let _ = walk_states(source, map.fanout, node, 0, &mut found)?;
+    Ok(found.finish(Some(ExtentState::Zero)))
+}
+
+/// Blocks of `range` in which `to` differs from `from`, with the state they have in `to`, at most
+/// `limit` extents. Both maps have the same fan-out; heights may differ.
+///
+/// # Errors
+/// Of the page source.
+pub fn changes<S: PageSource + ?Sized>(
+    source: &S,
+    from: &MapRoot,
+    to: &MapRoot,
+    range: Range<u64>,
+    limit: usize,
+) -> Result<Vec<Extent>> {
+    let mut found = Merged::new(range, limit);
+    let height = from.height.max(to.height);
+    let pair = (Node::root(from).lifted(height), Node::root(to).lifted(height));
+    let _ = walk_changes(source, to.fanout, pair, height, 0, &mut found)?;
+    Ok(found.finish(None))
+}
+
+/// A subtree seen at some level. A tree that is lower than the walk hangs at slot 0 of empty pages.
+#[derive(Clone, Copy, PartialEq)]
+struct Node {
+    pointer: Option<PagePointer>,
+    level: u8,
+}
+
+impl Node {
+    fn root(map: &MapRoot) -> Self {
+        Self { pointer: map.root, level: map.height }
+    }
+
+    /// An empty subtree has any level.
+    fn lifted(self, level: u8) -> Self {
+        if self.pointer.is_none() { Self { pointer: None, level } } else { self }
+    }
+
+    fn same(&self, other: &Node) -> bool {
+        match (self.pointer, other.pointer) {
+            (None, None) => true,
+            (Some(a), Some(b)) => self.level == other.level && a.digest == b.digest,
+            _ => false,
+        }
+    }
+}
+
+/// Children of a node at `level` above 1, by slot.
+enum Children {
+    None,
+    /// The node itself belongs below slot 0.
+    Lifted(Node),
+    Page(Arc<Page>),
+}
+
+impl Children {
+    fn of<S: PageSource + ?Sized>(source: &S, fanout: Fanout, node: Node, level: u8) -> Result<Self> {
+        let Some(pointer) = node.pointer else { return Ok(Children::None) };
+        if node.level < level {
+            return Ok(Children::Lifted(node));
+        }
+        Ok(Children::Page(source.page(&pointer, level, fanout)?))
+    }
+
+    fn child(&self, slot: u32, level: u8) -> Node {
+        match self {
+            Children::Lifted(node) if slot == 0 => *node,
+            Children::Page(page) => Node { pointer: page.child(slot), level },
+            _ => Node { pointer: None, level },
+        }
+    }
+
+    fn block(&self, slot: u32) -> Option<BlockPointer> {
+        match self {
+            Children::Page(page) => page.block(slot),
+            _ => None,
+        }
+    }
+}
+
+fn walk_states<S: PageSource + ?Sized>(
+    source: &S,
+    fanout: Fanout,
+    node: Node,
+    first: u64,
+    found: &mut Merged,
+) -> Result<ControlFlow<()>> {
+    let span = fanout.span(node.level);
+    if !found.wants(first, span) {
+        return Ok(ControlFlow::Continue(()));
+    }
+    let Some(pointer) = node.pointer else {
+        return Ok(found.push(first, span, ExtentState::Zero));
+    };
+    if pointer.allocated == span {
+        return Ok(found.push(first, span, ExtentState::Data));
+    }
+    let page = source.page(&pointer, node.level, fanout)?;
+    let step = fanout.span(node.level - 1);
+    for slot in 0..fanout.entries() {
+        let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
+        let flow = if node.level == 1 {
+            let state = if page.block(slot).is_some() { ExtentState::Data } else { ExtentState::Zero };
+            found.push(at, 1, state)
+        } else {
+            let child = Node { pointer: page.child(slot), level: node.level - 1 };
+            walk_states(source, fanout, child, at, found)?
+        };
+        if flow.is_break() {
+            return Ok(flow);
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn walk_changes<S: PageSource + ?Sized>(
+    source: &S,
+    fanout: Fanout,
+    pair: (Node, Node),
+    level: u8,
+    first: u64,
+    found: &mut Merged,
+) -> Result<ControlFlow<()>> {
+    if pair.0.same(&pair.1) || !found.wants(first, fanout.span(level)) {
+        return Ok(ControlFlow::Continue(()));
+    }
+    let from = Children::of(source, fanout, pair.0, level)?;
+    let to = Children::of(source, fanout, pair.1, level)?;
+    let step = fanout.span(level - 1);
+    for slot in 0..fanout.entries() {
+        let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
+        let flow = if level == 1 {
+            let (before, after) = (from.block(slot), to.block(slot));
+            let state = if after.is_some() { ExtentState::Data } else { ExtentState::Zero };
+            if before.map(|block| block.digest) == after.map(|block| block.digest) {
+                ControlFlow::Continue(())
+            } else {
+                found.push(at, 1, state)
+            }
+        } else {
+            let children = (from.child(slot, level - 1), to.child(slot, level - 1));
+            walk_changes(source, fanout, children, level - 1, at, found)?
+        };
+        if flow.is_break() {
+            return Ok(flow);
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Collects extents: clips them to the range, merges neighbours, and stops at the limit.
+struct Merged {
+    range: Range<u64>,
+    limit: usize,
+    extents: Vec<Extent>,
+    /// The limit was reached, so the rest of the range is not known.
+    cut: bool,
+}
+
+impl Merged {
+    fn new(range: Range<u64>, limit: usize) -> Self {
+        Self { range, limit, extents: Vec::new(), cut: false }
+    }
+
+    fn wants(&self, first: u64, len: u64) -> bool {
+        first < self.range.end && first.saturating_add(len) > self.range.start
+    }
+
+    fn push(&mut self, first: u64, len: u64, state: ExtentState) -> ControlFlow<()> {
+        let blocks = first.max(self.range.start)..first.saturating_add(len).min(self.range.end);
+        if blocks.start >= blocks.end {
+            return if first >= self.range.end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        let is_full = self.extents.len() >= self.limit;
+        match self.extents.last_mut().filter(|last| last.state == state && last.blocks.end == blocks.start) {
+            Some(last) => last.blocks.end = blocks.end,
+            None if is_full => {
+                self.cut = true;
+                return ControlFlow::Break(());
+            }
+            None => self.extents.push(Extent { blocks, state }),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// What the tree does not reach has the state `beyond`, if that is given.
+    fn finish(mut self, beyond: Option<ExtentState>) -> Vec<Extent> {
+        let end = self.extents.last().map_or(self.range.start, |last| last.blocks.end);
+        if let Some(state) = beyond.filter(|_| !self.cut && end < self.range.end) {
+            let _ = self.push(end, self.range.end - end, state);
+        }
+        self.extents
+    }
+}

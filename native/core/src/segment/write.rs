@@ -1,0 +1,150 @@
+//! Writing a segment.
+
+use std::path::{Path, PathBuf};
+
+use crate::codec::Codec;
+use crate::digest::{Context, Digest};
+use crate::error::{AtPath, Result};
+use crate::io::{File, Files, Mode};
+use crate::record::{Header, Kind};
+use crate::units::{Ordinal, SegmentId};
+
+use super::index::{self, IndexEntry};
+use super::{FILE_HEADER_LEN, FILE_MAGIC, FORMAT, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, path_of};
+
+/// Bytes that are gathered before they are written.
+const BUFFER_LEN: usize = 1024 * 1024;
+/// Bytes after which write-back is asked for, so that sealing has little left to wait for.
+const WRITEBACK_LEN: u64 = 8 * 1024 * 1024;
+
+/// A segment that is being written by one thread. Dropped unsealed, it leaves an invalid file,
+/// which whoever holds the disk's lock unlinks.
+pub struct SegmentWriter {
+    file: Box<dyn File>,
+    path: PathBuf,
+    id: SegmentId,
+    buffer: Vec<u8>,
+    written: u64,
+    writeback_from: u64,
+    entries: Vec<IndexEntry>,
+}
+
+/// A segment whose bytes, index included, are on stable storage. Its name is, once the directory
+/// was synced.
+#[derive(Clone, Debug)]
+pub struct SealedSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// What it holds.
+    pub entries: Vec<IndexEntry>,
+    /// Bytes of the file.
+    pub file_len: u64,
+}
+
+impl SegmentWriter {
+    /// Makes the file, which must not exist.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn create(
+        files: &dyn Files,
+        segments: &Path,
+        id: SegmentId,
+        disk_id: [u8; 16],
+        created_unix_s: u64,
+    ) -> Result<Self> {
+        let path = path_of(segments, id);
+        let file = files.open(&path, Mode::CreateNew).at("creating", &path)?;
+        let mut buffer = Vec::with_capacity(BUFFER_LEN + FILE_HEADER_LEN);
+        buffer.extend_from_slice(&file_header(id, disk_id, created_unix_s));
+        Ok(Self { file, path, id, buffer, written: 0, writeback_from: 0, entries: Vec::new() })
+    }
+
+    /// The segment's number.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Whether the next record belongs into a new segment.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.file_len() >= SEGMENT_LEN_TARGET || self.entries.len() >= RECORD_COUNT_MAX as usize
+    }
+
+    /// Appends a record and gives its number. Nothing is durable before [`Self::seal`].
+    ///
+    /// # Errors
+    /// Of the file system; the segment must then be given up.
+    pub fn append(
+        &mut self,
+        kind: Kind,
+        codec: Codec,
+        digest: Digest,
+        plain_len: u32,
+        payload: &[u8],
+    ) -> Result<Ordinal> {
+        let ordinal = Ordinal(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let offset = u32::try_from(self.file_len()).unwrap_or(u32::MAX);
+        let header = Header { kind, codec, segment: self.id, ordinal, plain_len, payload_len, digest };
+        self.entries.push(IndexEntry { ordinal, offset, payload_len, kind, codec, digest });
+        self.buffer.extend_from_slice(&header.encode());
+        self.buffer.extend_from_slice(payload);
+        if self.buffer.len() >= BUFFER_LEN {
+            self.flush()?;
+        }
+        Ok(ordinal)
+    }
+
+    /// Syncs the records, appends index and trailer, and syncs those: a valid trailer implies valid
+    /// records.
+    ///
+    /// # Errors
+    /// Of the file system; the segment must then be given up and its file unlinked.
+    pub fn seal(mut self) -> Result<SealedSegment> {
+        self.flush()?;
+        self.file.sync().at("syncing", &self.path)?;
+        let next_ordinal = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let tail = index::encode(self.id, &self.entries, self.written, next_ordinal);
+        self.file.write_all_at(&tail, self.written).at("writing", &self.path)?;
+        self.file.sync().at("syncing", &self.path)?;
+        Ok(SealedSegment { id: self.id, entries: self.entries, file_len: self.written + tail.len() as u64 })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file.write_all_at(&self.buffer, self.written).at("writing", &self.path)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        if self.written - self.writeback_from >= WRITEBACK_LEN {
+            self.file.start_writeback(self.writeback_from, self.written - self.writeback_from);
+            self.writeback_from = self.written;
+        }
+        Ok(())
+    }
+}
+
+/// File header, 64 bytes: magic `CAIRNSEG`, format 2, reserved 2, segment 4, id of the disk 16, time
+/// of creation in seconds since 1970 8, reserved 16, check 8.
+fn file_header(id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FILE_HEADER_LEN);
+    out.extend_from_slice(&FILE_MAGIC);
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&id.0.to_le_bytes());
+    out.extend_from_slice(&disk_id);
+    out.extend_from_slice(&created_unix_s.to_le_bytes());
+    out.extend_from_slice(&[0; 16]);
+    let check = Digest::of(Context::Header, &out).prefix();
+    out.extend_from_slice(&check.to_le_bytes());
+    out
+}
+
+const _: () = assert!(RECORD_COUNT_MAX <= crate::map::ORDINAL_MAX);
+const _: () = assert!(SEGMENT_LEN_TARGET + (crate::record::PLAIN_LEN_MAX as u64) < u32::MAX as u64);

@@ -1,0 +1,260 @@
+//! Writing the records of one backup: two lanes of segments, sealed in the background.
+//!
+//! Blocks go to one lane and map pages to the other, so that either can be read without the other
+//! between; the second copy of a page goes to the lane of blocks, which is another segment. A
+//! sealed segment's blocks enter the dedup index; those of open segments are known from memory.
+//! After any error the backup is given up as a whole: nothing is promised of what was written.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::{self, Codec};
+use crate::dedup::DedupIndex;
+use crate::digest::Digest;
+use crate::disk::{Disk, now};
+use crate::error::{Error, Result};
+use crate::io::Files;
+use crate::map::{PagePointer, PageSink, Place, UnplacedPage};
+use crate::record::Kind;
+use crate::records::Records;
+use crate::segment::{SealedSegment, SegmentWriter, path_of};
+use crate::units::SegmentId;
+
+/// Blocks of this disk that are stored already, for many threads.
+pub struct Known {
+    records: Arc<Records>,
+    index: DedupIndex,
+    unsealed: Mutex<HashMap<Digest, Place>>,
+}
+
+impl Known {
+    /// Sealed records by `index`, each checked through `records` before it is believed.
+    #[must_use]
+    pub fn new(records: Arc<Records>, index: DedupIndex) -> Self {
+        Self { records, index, unsealed: Mutex::default() }
+    }
+
+    /// Where a block with this digest is stored, if that is known.
+    #[must_use]
+    pub fn find(&self, digest: &Digest) -> Option<Place> {
+        self.find_unsealed(digest).or_else(|| {
+            self.index.find(digest).filter(|&place| self.records.holds(place, Kind::Block, digest))
+        })
+    }
+
+    /// Enters the blocks of a sealed segment.
+    pub fn insert_sealed(&self, id: SegmentId, entries: &[crate::segment::IndexEntry]) {
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Block) {
+            if let Some(place) = Place::new(id, entry.ordinal) {
+                self.index.insert(&entry.digest, place);
+            }
+            self.lock_unsealed().remove(&entry.digest);
+        }
+    }
+
+    fn find_unsealed(&self, digest: &Digest) -> Option<Place> {
+        self.lock_unsealed().get(digest).copied()
+    }
+
+    fn lock_unsealed(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Place>> {
+        self.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A block that is ready to be stored.
+pub struct EncodedBlock {
+    /// Digest of the plain bytes.
+    pub digest: Digest,
+    /// Their length.
+    pub plain_len: u32,
+    /// How they are encoded.
+    pub codec: Codec,
+    /// The encoded bytes.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Blocks,
+    Pages,
+}
+
+/// See the module.
+pub struct RecordWriter {
+    files: Arc<dyn Files>,
+    segments: PathBuf,
+    disk_id: [u8; 16],
+    codec: Codec,
+    known: Arc<Known>,
+    next_id: u32,
+    blocks: Option<SegmentWriter>,
+    pages: Option<SegmentWriter>,
+    sealing: Vec<std::thread::JoinHandle<Result<SealedSegment>>>,
+    created: Vec<SegmentId>,
+    sealed: Vec<SegmentId>,
+    stored_bytes: u64,
+}
+
+impl RecordWriter {
+    /// Writes segments above `highest` into `disk`, whose lock the caller holds.
+    #[must_use]
+    pub fn new(disk: &Disk, highest: SegmentId, codec: Codec, known: Arc<Known>) -> Self {
+        Self {
+            files: Arc::clone(disk.files()),
+            segments: disk.paths().segments(),
+            disk_id: disk.file().id_bytes().unwrap_or_default(),
+            codec,
+            known,
+            next_id: highest.0.saturating_add(1),
+            blocks: None,
+            pages: None,
+            sealing: Vec::new(),
+            created: Vec::new(),
+            sealed: Vec::new(),
+            stored_bytes: 0,
+        }
+    }
+
+    /// Stores a block, unless one of its digest was stored meanwhile.
+    ///
+    /// # Errors
+    /// Of the file system; the backup must then be given up.
+    pub fn write_block(&mut self, block: &EncodedBlock) -> Result<Place> {
+        if let Some(place) = self.known.find_unsealed(&block.digest) {
+            return Ok(place);
+        }
+        let place = self.append(
+            Lane::Blocks,
+            Kind::Block,
+            block.codec,
+            block.digest,
+            block.plain_len,
+            &block.payload,
+        )?;
+        self.known.lock_unsealed().insert(block.digest, place);
+        Ok(place)
+    }
+
+    /// Bytes of all segments so far.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let open = [&self.blocks, &self.pages].into_iter().flatten().map(SegmentWriter::file_len);
+        self.stored_bytes + open.sum::<u64>()
+    }
+
+    /// The highest segment so far.
+    #[must_use]
+    pub fn highest(&self) -> SegmentId {
+        SegmentId(self.next_id - 1)
+    }
+
+    /// Seals everything. Afterwards every record is on stable storage, and so are the names.
+    ///
+    /// # Errors
+    /// Of the file system; the backup must then be given up.
+    pub fn seal(&mut self) -> Result<()> {
+        for writer in [self.blocks.take(), self.pages.take()].into_iter().flatten() {
+            self.seal_in_background(writer)?;
+        }
+        self.collect_sealed(0)?;
+        if !self.created.is_empty() {
+            self.sync_directory()?;
+        }
+        Ok(())
+    }
+
+    /// Unlinks what is not sealed, after a failure or a cancel. Sealed segments stay for the next
+    /// backup to adopt.
+    pub fn give_up(&mut self) {
+        self.blocks = None;
+        self.pages = None;
+        let _ = self.collect_sealed(0);
+        for id in self.created.iter().filter(|id| !self.sealed.contains(id)) {
+            // What cannot be unlinked now is unsealed, and swept by the next backup.
+            let _ = self.files.unlink(&path_of(&self.segments, *id));
+        }
+    }
+
+    fn append(
+        &mut self,
+        lane: Lane,
+        kind: Kind,
+        codec: Codec,
+        digest: Digest,
+        plain_len: u32,
+        payload: &[u8],
+    ) -> Result<Place> {
+        let mut writer = match self.lane(lane).take() {
+            Some(writer) if !writer.is_full() => writer,
+            full => {
+                if let Some(full) = full {
+                    self.seal_in_background(full)?;
+                }
+                self.create()?
+            }
+        };
+        let ordinal = writer.append(kind, codec, digest, plain_len, payload)?;
+        let id = writer.id();
+        *self.lane(lane) = Some(writer);
+        Place::new(id, ordinal)
+            .ok_or_else(|| Error::InvalidArgument("the disk has used up its segment numbers".into()))
+    }
+
+    fn lane(&mut self, lane: Lane) -> &mut Option<SegmentWriter> {
+        match lane {
+            Lane::Blocks => &mut self.blocks,
+            Lane::Pages => &mut self.pages,
+        }
+    }
+
+    fn create(&mut self) -> Result<SegmentWriter> {
+        let id = SegmentId(self.next_id);
+        let created_unix_s = u64::try_from(now().as_second()).unwrap_or(0);
+        let writer = SegmentWriter::create(&*self.files, &self.segments, id, self.disk_id, created_unix_s)?;
+        self.next_id += 1;
+        self.created.push(id);
+        Ok(writer)
+    }
+
+    /// Syncs take their time, so the next segment is written meanwhile. At most two at once.
+    fn seal_in_background(&mut self, writer: SegmentWriter) -> Result<()> {
+        self.collect_sealed(1)?;
+        self.sealing.push(std::thread::spawn(move || writer.seal()));
+        Ok(())
+    }
+
+    fn collect_sealed(&mut self, still_running_max: usize) -> Result<()> {
+        let mut failure = None;
+        while self.sealing.len() > still_running_max {
+            match self.sealing.remove(0).join() {
+                Ok(Ok(sealed)) => self.note_sealed(&sealed),
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => failure = Some(Error::Worker),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn note_sealed(&mut self, sealed: &SealedSegment) {
+        self.known.insert_sealed(sealed.id, &sealed.entries);
+        self.sealed.push(sealed.id);
+        self.stored_bytes += sealed.file_len;
+    }
+
+    fn sync_directory(&self) -> Result<()> {
+        use crate::error::AtPath;
+        self.files.sync_directory(&self.segments).at("syncing", &self.segments)
+    }
+}
+
+impl PageSink for RecordWriter {
+    fn write_page(&mut self, plain: &[u8], page: UnplacedPage, twice: bool) -> Result<PagePointer> {
+        let plain_len = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        let (codec, payload) = codec::encode(self.codec, plain);
+        let mut store = |lane| self.append(lane, Kind::Page, codec, page.digest, plain_len, &payload);
+        let place = store(Lane::Pages)?;
+        let copy = if twice { Some(store(Lane::Blocks)?) } else { None };
+        Ok(PagePointer { digest: page.digest, place, copy, allocated: page.allocated })
+    }
+}

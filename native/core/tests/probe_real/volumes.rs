@@ -1,0 +1,1 @@
+//! LVM2 volumes by LVM's own tools, without device mapper.

@@ -1,0 +1,337 @@
+//! Long operations: a thread each, progress to be polled, a cancel that is heard within a piece.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cairn_core::backup::{self, BackupParams, Pending, Source, Taken};
+use cairn_core::disk::Disk;
+use cairn_core::image::Image;
+use cairn_core::job::{Control, Phase};
+use cairn_core::manifest::Consistency;
+use cairn_core::records::{CacheBudget, Records};
+use cairn_core::restore::{self, Target};
+use cairn_core::source::{PathSource, StreamSource};
+use cairn_core::{Error, Result};
+use napi::Env;
+use napi::bindgen_prelude::{AsyncTask, Object, ToNapiValue};
+use napi_derive::napi;
+use serde_json::{Value, json};
+
+use crate::disks::{NativeLock, os_files, parse_revision};
+use crate::errors::{Outcome, failure, guarded};
+use crate::pool::{Json, Pooled, pooled};
+
+/// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
+#[napi(object)]
+pub struct NativeProgress {
+    /// reading, sealing, writing, syncing or done
+    pub phase: String,
+    /// Of the image, holes included.
+    pub done_bytes: f64,
+    /// Of the image.
+    pub total_bytes: Option<f64>,
+    /// From the source or the store.
+    pub read_bytes: f64,
+    /// To the store or the target.
+    pub stored_bytes: f64,
+}
+
+/// What to read. Either `path`, or `fd` with `size_bytes` where it is known.
+#[napi(object)]
+pub struct NativeBackupParams {
+    /// `disks/<disk>`
+    pub disk_dir: String,
+    /// Its name.
+    pub disk: String,
+    /// A file or block device.
+    pub source_path: Option<String>,
+    /// A stream; it is duplicated, so the caller keeps and closes its own.
+    pub source_fd: Option<i32>,
+    /// Bytes that the stream must have.
+    pub source_size_bytes: Option<f64>,
+    /// For the manifest.
+    pub description: Value,
+    /// frozen, snapshot, live; absent finds out.
+    pub consistency: Option<String>,
+    /// Tags of the revision.
+    pub tags: Vec<String>,
+    /// Worker threads; 0 for one a core.
+    pub threads: Option<u32>,
+}
+
+/// Where to write. Either `target_path` or `target_fd`.
+#[napi(object)]
+pub struct NativeRestoreParams {
+    /// `disks/<disk>`
+    pub disk_dir: String,
+    /// Which revision.
+    pub revision: String,
+    /// A file or device.
+    pub target_path: Option<String>,
+    /// Whether the path is a block device.
+    pub is_device: Option<bool>,
+    /// A stream; it is duplicated.
+    pub target_fd: Option<i32>,
+    /// A file that exists is emptied instead of refused.
+    pub overwrite: Option<bool>,
+    /// Worker threads; 0 for one a core.
+    pub threads: Option<u32>,
+}
+
+type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
+
+/// The part that both kinds of job share.
+struct Job<T> {
+    control: Arc<Control>,
+    work: Mutex<Option<Work<T>>>,
+}
+
+impl<T: ToNapiValue + Send + 'static> Job<T> {
+    fn new(work: Work<T>) -> Self {
+        Self { control: Arc::default(), work: Mutex::new(Some(work)) }
+    }
+
+    fn progress(&self) -> NativeProgress {
+        let progress = self.control.progress();
+        let phase = match progress.phase {
+            Phase::Reading => "reading",
+            Phase::Sealing => "sealing",
+            Phase::Writing => "writing",
+            Phase::Syncing => "syncing",
+            Phase::Done => "done",
+        };
+        NativeProgress {
+            phase: phase.to_owned(),
+            done_bytes: to_number(progress.done_bytes),
+            total_bytes: progress.total_bytes.map(to_number),
+            read_bytes: to_number(progress.read_bytes),
+            stored_bytes: to_number(progress.stored_bytes),
+        }
+    }
+
+    /// Starts the work on a thread of its own; once.
+    fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let work =
+            work.ok_or_else(|| failure(&Error::InvalidArgument("the job was started before".into())))?;
+        let (deferred, promise) = env.create_deferred()?;
+        let control = Arc::clone(&self.control);
+        std::thread::spawn(move || match guarded(|| work(&control)) {
+            Ok(value) => deferred.resolve(move |_| Ok(value)),
+            Err(error) => deferred.reject(error),
+        });
+        Ok(promise)
+    }
+}
+
+/// A backup up to the point where only its manifest is missing.
+#[napi]
+pub struct NativeBackupJob {
+    job: Job<NativePending>,
+}
+
+#[napi]
+impl NativeBackupJob {
+    /// Counters now.
+    #[napi]
+    pub fn progress(&self) -> NativeProgress {
+        self.job.progress()
+    }
+
+    /// Asks it to stop.
+    #[napi]
+    pub fn cancel(&self) {
+        self.job.control.cancel();
+    }
+
+    /// Starts it, once.
+    #[napi(ts_return_type = "Promise<NativePending>")]
+    pub fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+        self.job.start(env)
+    }
+}
+
+/// Prepares a backup; the lock is used up. Opens the source, so that its errors come at once.
+#[napi]
+pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> Outcome<NativeBackupJob> {
+    guarded(|| {
+        let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
+        let source = open_source(&params)?;
+        let Value::Object(description) = params.description else {
+            return Err(Error::InvalidArgument("the description of a source is an object".into()));
+        };
+        let params = BackupParams {
+            name: params.disk,
+            source,
+            description,
+            consistency: params.consistency.as_deref().map(parse_consistency).transpose()?,
+            tags: params.tags,
+            threads: params.threads.unwrap_or(0) as usize,
+        };
+        let lock =
+            lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
+        let work: Work<NativePending> = Box::new(move |control| {
+            let pending = backup::prepare(&disk, lock, params, Arc::clone(control))?;
+            Ok(NativePending { pending: Mutex::new(Some(pending)) })
+        });
+        Ok(NativeBackupJob { job: Job::new(work) })
+    })
+}
+
+/// A revision that is stored and not committed.
+#[napi]
+pub struct NativePending {
+    pending: Mutex<Option<Pending>>,
+}
+
+#[napi]
+impl NativePending {
+    /// Makes it visible and durable; once.
+    #[napi(ts_return_type = "Promise<unknown>")]
+    pub fn commit(&self) -> AsyncTask<Pooled<Json>> {
+        let pending = self.take();
+        pooled(move || {
+            let pending =
+                pending.ok_or_else(|| Error::InvalidArgument("the backup was ended already".into()))?;
+            Ok(Json(describe(&pending.commit()?)))
+        })
+    }
+
+    /// Gives it up. Idempotent.
+    #[napi]
+    pub fn abort(&self) {
+        if let Some(pending) = self.take() {
+            pending.abort();
+        }
+    }
+
+    fn take(&self) -> Option<Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A restore.
+#[napi]
+pub struct NativeRestoreJob {
+    job: Job<Json>,
+}
+
+#[napi]
+impl NativeRestoreJob {
+    /// Counters now.
+    #[napi]
+    pub fn progress(&self) -> NativeProgress {
+        self.job.progress()
+    }
+
+    /// Asks it to stop.
+    #[napi]
+    pub fn cancel(&self) {
+        self.job.control.cancel();
+    }
+
+    /// Starts it, once.
+    #[napi(ts_return_type = "Promise<unknown>")]
+    pub fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+        self.job.start(env)
+    }
+}
+
+/// Prepares a restore; nothing is touched before it starts.
+#[napi]
+pub fn restore_job(params: NativeRestoreParams) -> Outcome<NativeRestoreJob> {
+    guarded(|| {
+        let stream = params.target_fd.map(duplicate).transpose()?;
+        let work: Work<Json> = Box::new(move |control| {
+            let begun = std::time::Instant::now();
+            let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
+            let revision = parse_revision(&params.revision)?;
+            let records = Records::new(os_files(), disk.paths().segments(), CacheBudget::default());
+            let image = Image::open(&disk, Arc::new(records), &revision)?;
+            let target = match (params.target_path, stream) {
+                (Some(path), None) if params.is_device == Some(true) => Target::device(Path::new(&path))?,
+                (Some(path), None) => Target::file(Path::new(&path), params.overwrite == Some(true))?,
+                (None, Some(fd)) => Target::stream(fd),
+                _ => {
+                    return Err(Error::InvalidArgument("a restore has either a path or a descriptor".into()));
+                }
+            };
+            let restored = restore::run(&image, target, params.threads.unwrap_or(0) as usize, control)?;
+            Ok(Json(json!({
+                "writtenBytes": restored.written_bytes,
+                "skippedBytes": restored.skipped_bytes,
+                "discardedBytes": restored.discarded_bytes,
+                "durationMs": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })))
+        });
+        Ok(NativeRestoreJob { job: Job::new(work) })
+    })
+}
+
+fn describe(taken: &Taken) -> Value {
+    let (manifest, counters) = (&taken.manifest, &taken.manifest.counters);
+    json!({
+        "revision": manifest.revision,
+        "sequence": manifest.sequence,
+        "sizeBytes": manifest.size_bytes,
+        "readBytes": counters.read_bytes,
+        "changedBytes": counters.changed_bytes,
+        "zeroBytes": counters.zero_bytes,
+        "storedBytes": counters.stored_bytes,
+        "durationMs": counters.duration_ms,
+        "consistency": manifest.consistency,
+        "unchanged": taken.unchanged,
+        "parent": manifest.parent,
+        "warnings": taken.warnings,
+    })
+}
+
+fn open_source(params: &NativeBackupParams) -> Result<Source> {
+    match (&params.source_path, params.source_fd) {
+        (Some(path), None) => Ok(Source::Path(PathSource::open(&PathBuf::from(path))?)),
+        (None, Some(fd)) => {
+            let size_bytes = params.source_size_bytes.map(to_size).transpose()?;
+            Ok(Source::Stream(StreamSource::new(duplicate(fd)?, size_bytes)))
+        }
+        _ => Err(Error::InvalidArgument("a source has either a path or a descriptor".into())),
+    }
+}
+
+fn duplicate(fd: i32) -> Result<OwnedFd> {
+    let failed =
+        |source| Error::Io { action: "duplicating", path: PathBuf::from(format!("descriptor {fd}")), source };
+    if fd < 0 {
+        return Err(failed(std::io::ErrorKind::InvalidInput.into()));
+    }
+    // SAFETY: the number is not negative; it is borrowed for the duplication alone, which fails with
+    // EBADF where it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    borrowed.try_clone_to_owned().map_err(failed)
+}
+
+fn parse_consistency(name: &str) -> Result<Consistency> {
+    match name {
+        "frozen" => Ok(Consistency::Frozen),
+        "snapshot" => Ok(Consistency::Snapshot),
+        "live" => Ok(Consistency::Live),
+        _ => Err(Error::InvalidArgument(format!("{name:?} is no consistency"))),
+    }
+}
+
+/// Bytes for JavaScript; exact below 8 PiB, which is what an image may have.
+#[expect(clippy::cast_precision_loss, reason = "byte counts of images are below 2^53")]
+pub(crate) fn to_number(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+/// Bytes from JavaScript, where the control plane has asserted a safe integer.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a safe integer")]
+pub(crate) fn to_size(number: f64) -> Result<u64> {
+    let is_safe = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
+    if is_safe {
+        Ok(number as u64)
+    } else {
+        Err(Error::InvalidArgument(format!("{number} is no number of bytes")))
+    }
+}
