@@ -1,0 +1,113 @@
+/** The catalog in LMDB. Several processes may have it open; LMDB lets one write at a time. */
+import { chmodSync } from 'node:fs';
+import path from 'node:path';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catalog.js';
+import { packEntry, packFolder, unpackEntry, unpackFolder } from './packed-entry.js';
+import { DATA_FILE, writeSeal } from './seal.js';
+
+/** Another number is another layout: such a catalog is emptied and filled anew. */
+const LAYOUT = 1;
+
+export class LmdbCatalog implements Catalog {
+  readonly backing = 'lmdb';
+  readonly #dir: string;
+  readonly #root: RootDatabase;
+  readonly #about: Database<number, string>;
+  readonly #folders: Database<unknown, string>;
+  readonly #rows: Database<unknown, string[]>;
+  #open = true;
+
+  /** Opens or makes the catalog in the directory `dir`. A damaged data file can end the process here and at every
+   *  read: LMDB maps it and trusts it. `openCatalog` examines one that may be damaged beforehand.
+   *  @throws {Error} of LMDB */
+  constructor(dir: string) {
+    this.#dir = dir;
+    this.#root = open({
+      path: dir,
+      noSubdir: false,
+      // A commit is on stable storage when it returns, and nothing is written behind a reader's back.
+      overlappingSync: false,
+      cache: false,
+      maxDbs: 4,
+    });
+    chmodSync(path.join(dir, DATA_FILE), 0o600);
+    chmodSync(path.join(dir, 'lock.mdb'), 0o600);
+    this.#about = this.#root.openDB<number, string>('about', { cache: false });
+    this.#folders = this.#root.openDB<unknown, string>('folders', { cache: false });
+    this.#rows = this.#root.openDB<unknown, string[]>('rows', { cache: false });
+    if (this.#about.get('layout') !== LAYOUT) this.#empty();
+  }
+
+  generation(): number {
+    // Reads share a snapshot for a while; this one must see what another process has just committed.
+    this.#root.resetReadTxn();
+    return this.#about.get('generation') ?? 0;
+  }
+
+  disks(): string[] {
+    this.#root.resetReadTxn();
+    return [...this.#folders.getKeys()].sort();
+  }
+
+  folder(disk: string): FolderRecord | undefined {
+    const packed = this.#folders.get(disk);
+    return packed === undefined ? undefined : unpackFolder(packed);
+  }
+
+  entries(disk: string): CatalogEntry[] {
+    const entries: CatalogEntry[] = [];
+    for (const { key, value } of this.#rows.getRange(ofDisk(disk))) {
+      entries.push(unpackEntry(disk, key[1] ?? '', value));
+    }
+    return entries;
+  }
+
+  async update(disk: string, change: CatalogChange): Promise<void> {
+    await this.#commit(change.listingChanged, () => {
+      for (const revision of change.remove) this.#rows.removeSync([disk, revision]);
+      for (const entry of change.put) this.#rows.putSync([disk, entry.row.revision], packEntry(entry));
+      this.#folders.putSync(disk, packFolder(change.folder));
+    });
+  }
+
+  async forget(disk: string): Promise<void> {
+    await this.#commit(true, () => {
+      for (const key of [...this.#rows.getKeys(ofDisk(disk))]) this.#rows.removeSync(key);
+      this.#folders.removeSync(disk);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#root.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #commit(listingChanged: boolean, write: () => void): Promise<void> {
+    this.#root.transactionSync(() => {
+      write();
+      if (listingChanged) this.#about.putSync('generation', this.generation() + 1);
+    });
+    await this.#root.flushed;
+    writeSeal(this.#dir);
+  }
+
+  #empty(): void {
+    this.#root.transactionSync(() => {
+      this.#folders.clearSync();
+      this.#rows.clearSync();
+      this.#about.putSync('layout', LAYOUT);
+    });
+    writeSeal(this.#dir);
+  }
+}
+
+/** The keys of a disk's rows; ids are ASCII below `~`. */
+function ofDisk(disk: string): { start: string[]; end: string[] } {
+  return { start: [disk], end: [disk, '~'] };
+}

@@ -1,0 +1,54 @@
+/** Which backing the catalog of a repository gets. */
+import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { CairnError } from '../base/errors.js';
+import { visible } from '../base/visible.js';
+import type { Catalog } from './catalog.js';
+import { LmdbCatalog } from './lmdb-catalog.js';
+import { MemoryCatalog } from './memory-catalog.js';
+import { isSound } from './seal.js';
+
+export interface OpenedCatalog {
+  readonly catalog: Catalog;
+  /** Sentences about what was wrong with it; a repository that just cannot be written is none. */
+  readonly warnings: string[];
+}
+
+/** Opens the catalog in `dir`, making it where it is missing and emptying it where it is damaged. Where nothing can be
+ *  written the catalog is in memory. */
+export async function openCatalog(dir: string): Promise<OpenedCatalog> {
+  const warnings: string[] = [];
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
+    if (!(await isSound(dir))) {
+      warnings.push(`The catalog in ${visible(dir)} was damaged; it was made again from the manifests.`);
+      discardCatalog(dir);
+    }
+    return { catalog: new LmdbCatalog(dir), warnings };
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
+      return { catalog: new MemoryCatalog(), warnings };
+    warnings.push(
+      `The catalog in ${visible(dir)} cannot be opened (${visible(message)}); working without it.`,
+    );
+    return { catalog: new MemoryCatalog(), warnings };
+  }
+}
+
+/** Deletes the catalog's files and leaves its directory empty. Processes that have it open keep their unlinked copy,
+ *  which they go on comparing with the directories.
+ *  @throws {CairnError} READ_ONLY */
+export function discardCatalog(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    // The directory itself stays: it may be a mount point or a link to a local file system.
+    for (const name of readdirSync(dir)) rmSync(path.join(dir, name), { recursive: true, force: true });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CairnError('READ_ONLY', `The catalog in ${visible(dir)} cannot be replaced (${code}).`, {
+      cause,
+    });
+  }
+}
