@@ -18,7 +18,7 @@ export declare class NativeImage {
   /** Bytes in blocks that are stored. */
   get allocatedBytes(): number
   /** Reads at once when every block is decoded already, else gives null and has read nothing. */
-  readCached(into: Buffer, offset: number): Outcome<number | undefined | null>
+  readCached(into: Buffer, offset: number): number | null
   /** Fills `into` from `offset` on a thread; JavaScript must leave the buffer alone meanwhile. */
   read(into: Buffer, offset: number): Promise<number>
   /** States from `offset` on, merged where equal, at most `limit`. */
@@ -54,10 +54,10 @@ export declare class NativeRestoreJob {
 }
 
 /** Prepares a backup; the lock is used up. Opens the source, so that its errors come at once. */
-export declare function backupJob(params: NativeBackupParams, lock: NativeLock): Outcome<NativeBackupJob>
+export declare function backupJob(params: NativeBackupParams, lock: NativeLock): NativeBackupJob
 
 /** Makes the directory of a new disk, durably. */
-export declare function createDisk(diskDir: string, blockSizeBytes?: number | undefined | null, codec?: string | undefined | null, fanout?: number | undefined | null): Outcome<any>
+export declare function createDisk(diskDir: string, blockSizeBytes?: number | undefined | null, codec?: string | undefined | null, fanout?: number | undefined | null): any
 
 /** Changed extents from one revision of a disk to another, from `offset` on, at most `limit`. */
 export declare function diffRevisions(diskDir: string, from: string, to: string, offset: number, limit: number): Promise<Array<NativeExtent>>
@@ -66,10 +66,10 @@ export declare function diffRevisions(diskDir: string, from: string, to: string,
 export declare function errorCodes(): Array<string>
 
 /** Takes the lock of a disk without waiting. */
-export declare function lockDisk(diskDir: string, holder: string): Outcome<NativeLock>
+export declare function lockDisk(diskDir: string, holder: string): NativeLock
 
 /** A pipe, close-on-exec: the first descriptor is for reading, the second for writing. */
-export declare function makePipe(): Outcome<Array<number>>
+export declare function makePipe(): Array<number>
 
 /** What to read. Either `path`, or `fd` with `size_bytes` where it is known. */
 export interface NativeBackupParams {
@@ -139,19 +139,19 @@ export interface NativeRestoreParams {
 export declare function openImage(diskDir: string, revision: string): Promise<NativeImage>
 
 /** Reads and checks disk.json. */
-export declare function readDisk(diskDir: string): Outcome<any>
+export declare function readDisk(diskDir: string): any
 
 /** Reads and checks a manifest. */
-export declare function readManifest(path: string): Outcome<any>
+export declare function readManifest(path: string): any
 
 /** Reads and checks a state file; a missing one is a trusted revision without tags. */
-export declare function readState(path: string): Outcome<any>
+export declare function readState(path: string): any
 
 /** Prepares a restore; nothing is touched before it starts. */
-export declare function restoreJob(params: NativeRestoreParams): Outcome<NativeRestoreJob>
+export declare function restoreJob(params: NativeRestoreParams): NativeRestoreJob
 
 /** What stands on a file or block device. */
 export declare function surveyPath(path: string): Promise<unknown>
 
 /** Replaces a state file, durably. Needs the disk's lock. */
-export declare function writeState(diskDir: string, revision: string, state: any, lock: NativeLock): Outcome<undefined>
+export declare function writeState(diskDir: string, revision: string, state: any, lock: NativeLock): void

@@ -13,7 +13,7 @@ use cairn_core::{Error, Result};
 use napi_derive::napi;
 use serde_json::Value;
 
-use crate::errors::{Outcome, guarded};
+use crate::errors::guarded;
 
 /// The operating system's files, as every operation here uses them.
 pub(crate) fn os_files() -> Arc<dyn Files> {
@@ -55,7 +55,7 @@ impl NativeLock {
 
 /// Takes the lock of a disk without waiting.
 #[napi]
-pub fn lock_disk(disk_dir: String, holder: String) -> Outcome<NativeLock> {
+pub fn lock_disk(disk_dir: String, holder: String) -> napi::Result<NativeLock> {
     guarded(|| {
         let lock = DiskLock::take(Path::new(&disk_dir), &holder)?;
         Ok(NativeLock { lock: Mutex::new(Some(lock)) })
@@ -69,7 +69,7 @@ pub fn create_disk(
     block_size_bytes: Option<u32>,
     codec: Option<String>,
     fanout: Option<u32>,
-) -> Outcome<Value> {
+) -> napi::Result<Value> {
     guarded(|| {
         let defaults = DiskOptions::default();
         let codec = codec.as_deref().map(parse_codec).transpose()?;
@@ -88,25 +88,25 @@ pub fn create_disk(
 
 /// Reads and checks disk.json.
 #[napi]
-pub fn read_disk(disk_dir: String) -> Outcome<Value> {
+pub fn read_disk(disk_dir: String) -> napi::Result<Value> {
     guarded(|| to_value(&DiskFile::read(&OsFiles, &DiskPaths::new(disk_dir).disk_file())?))
 }
 
 /// Reads and checks a manifest.
 #[napi]
-pub fn read_manifest(path: String) -> Outcome<Value> {
+pub fn read_manifest(path: String) -> napi::Result<Value> {
     guarded(|| to_value(&Manifest::read(&OsFiles, Path::new(&path))?))
 }
 
 /// Reads and checks a state file; a missing one is a trusted revision without tags.
 #[napi]
-pub fn read_state(path: String) -> Outcome<Value> {
+pub fn read_state(path: String) -> napi::Result<Value> {
     guarded(|| to_value(&State::read(&OsFiles, Path::new(&path))?))
 }
 
 /// Replaces a state file, durably. Needs the disk's lock.
 #[napi]
-pub fn write_state(disk_dir: String, revision: String, state: Value, lock: &NativeLock) -> Outcome<()> {
+pub fn write_state(disk_dir: String, revision: String, state: Value, lock: &NativeLock) -> napi::Result<()> {
     guarded(|| {
         let paths = DiskPaths::new(PathBuf::from(disk_dir));
         if !lock.covers(&paths.directory) {
@@ -124,7 +124,7 @@ pub fn write_state(disk_dir: String, revision: String, state: Value, lock: &Nati
 
 /// A pipe, close-on-exec: the first descriptor is for reading, the second for writing.
 #[napi]
-pub fn make_pipe() -> Outcome<Vec<i32>> {
+pub fn make_pipe() -> napi::Result<Vec<i32>> {
     use std::os::fd::IntoRawFd;
     guarded(|| {
         let (reader, writer) = std::io::pipe().map_err(|source| Error::Io {

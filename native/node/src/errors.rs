@@ -1,7 +1,8 @@
 //! Errors as JavaScript sees them: a code out of a closed list and a sentence.
 //!
 //! Promises of N-API carry no code of ours, so every message is `CODE: sentence`, and
-//! `src/native/errors.ts` takes it apart again.
+//! `src/native/errors.ts` takes it apart again. Exported functions spell `napi::Result` out, because the
+//! macro knows a result by that name alone and would return errors as values otherwise.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -71,10 +72,8 @@ pub fn error_codes() -> Vec<String> {
     ALL.iter().map(|code| code.as_ref().to_owned()).collect()
 }
 
-pub(crate) type Outcome<T> = napi::Result<T>;
-
 /// Runs `operation`, mapping its error and any panic.
-pub(crate) fn guarded<T>(operation: impl FnOnce() -> cairn_core::Result<T>) -> Outcome<T> {
+pub(crate) fn guarded<T>(operation: impl FnOnce() -> cairn_core::Result<T>) -> napi::Result<T> {
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(result) => result.map_err(|error| failure(&error)),
         Err(_) => Err(with_code(Code::Internal, "the core stopped unexpectedly; this is a fault in cairn")),

@@ -15,7 +15,7 @@ use napi::bindgen_prelude::{AsyncTask, Buffer};
 use napi_derive::napi;
 
 use crate::disks::{os_files, parse_revision, to_value};
-use crate::errors::{Outcome, failure, guarded};
+use crate::errors::{failure, guarded};
 use crate::jobs::{to_number, to_size};
 use crate::pool::{Json, Pooled, pooled};
 
@@ -85,14 +85,14 @@ impl NativeImage {
 
     /// Reads at once when every block is decoded already, else gives null and has read nothing.
     #[napi]
-    pub fn read_cached(&self, mut into: Buffer, offset: f64) -> Outcome<Option<u32>> {
+    pub fn read_cached(&self, mut into: Buffer, offset: f64) -> napi::Result<Option<u32>> {
         let image = self.open()?;
         guarded(|| Ok(image.read_cached(&mut into, to_size(offset)?)?.map(to_count)))
     }
 
     /// Fills `into` from `offset` on a thread; JavaScript must leave the buffer alone meanwhile.
     #[napi(ts_return_type = "Promise<number>")]
-    pub fn read(&self, mut into: Buffer, offset: f64) -> Outcome<AsyncTask<Pooled<u32>>> {
+    pub fn read(&self, mut into: Buffer, offset: f64) -> napi::Result<AsyncTask<Pooled<u32>>> {
         let image = self.open()?;
         Ok(pooled(move || Ok(to_count(image.read(&mut into, to_size(offset)?)?))))
     }
@@ -104,7 +104,7 @@ impl NativeImage {
         offset: f64,
         length_max: f64,
         limit: u32,
-    ) -> Outcome<AsyncTask<Pooled<Vec<NativeExtent>>>> {
+    ) -> napi::Result<AsyncTask<Pooled<Vec<NativeExtent>>>> {
         let image = self.open()?;
         Ok(pooled(move || {
             let found = image.extents(to_size(offset)?, to_size(length_max)?, limit as usize)?;
@@ -114,7 +114,7 @@ impl NativeImage {
 
     /// What stands on the disk.
     #[napi(ts_return_type = "Promise<unknown>")]
-    pub fn survey(&self) -> Outcome<AsyncTask<Pooled<Json>>> {
+    pub fn survey(&self) -> napi::Result<AsyncTask<Pooled<Json>>> {
         let image = self.open()?;
         Ok(pooled(move || to_value(&probe::survey(&image, image.geometry().size_bytes())).map(Json)))
     }
@@ -125,7 +125,7 @@ impl NativeImage {
         self.image.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn open(&self) -> Outcome<Image> {
+    fn open(&self) -> napi::Result<Image> {
         let image = self.image.lock().unwrap_or_else(PoisonError::into_inner).clone();
         image.ok_or_else(|| failure(&Error::InvalidArgument("the image is closed".into())))
     }

@@ -19,7 +19,7 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use crate::disks::{NativeLock, os_files, parse_revision};
-use crate::errors::{Outcome, failure, guarded};
+use crate::errors::{failure, guarded};
 use crate::pool::{Json, Pooled, pooled};
 
 /// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
@@ -111,7 +111,7 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
     }
 
     /// Starts the work on a thread of its own; once.
-    fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+    fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
         let work =
             work.ok_or_else(|| failure(&Error::InvalidArgument("the job was started before".into())))?;
@@ -147,14 +147,14 @@ impl NativeBackupJob {
 
     /// Starts it, once.
     #[napi(ts_return_type = "Promise<NativePending>")]
-    pub fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+    pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.job.start(env)
     }
 }
 
 /// Prepares a backup; the lock is used up. Opens the source, so that its errors come at once.
 #[napi]
-pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> Outcome<NativeBackupJob> {
+pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result<NativeBackupJob> {
     guarded(|| {
         let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
         let source = open_source(&params)?;
@@ -233,14 +233,14 @@ impl NativeRestoreJob {
 
     /// Starts it, once.
     #[napi(ts_return_type = "Promise<unknown>")]
-    pub fn start<'env>(&self, env: &'env Env) -> Outcome<Object<'env>> {
+    pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.job.start(env)
     }
 }
 
 /// Prepares a restore; nothing is touched before it starts.
 #[napi]
-pub fn restore_job(params: NativeRestoreParams) -> Outcome<NativeRestoreJob> {
+pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeRestoreJob> {
     guarded(|| {
         let stream = params.target_fd.map(duplicate).transpose()?;
         let work: Work<Json> = Box::new(move |control| {

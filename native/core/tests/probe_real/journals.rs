@@ -45,7 +45,7 @@ fn ext4_is_dirty_while_mounted() {
 #[test]
 fn xfs_is_dirty_while_mounted() {
     assert_follows("mkfs.xfs", &["-q"], 512);
-    assert_follows("mkfs.xfs", &["-q", "-d", "su=64k,sw=2", "-l", "su=256k,size=64m"], 512);
+    assert_follows("mkfs.xfs", &["-q", "-d", "su=64k,sw=2", "-l", "su=256k"], 2048);
     assert_follows("mkfs.xfs", &["-q", "-s", "size=4096"], 512);
 }
 
