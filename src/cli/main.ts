@@ -1,0 +1,50 @@
+/** From the command line to the exit code. */
+import { type Command, CommanderError } from 'commander';
+import { ProcessContext } from './context.js';
+import { failureOf } from './failure.js';
+import { runInternal } from './internal.js';
+import { buildProgram, commandPath } from './program.js';
+
+/** Runs one command and ends the process with its exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const context = new ProcessContext();
+  // Wrong use must answer in JSON too, although the options are not parsed then.
+  context.output.json = argv.slice(0, endOfOptions(argv)).includes('--json');
+  let streamError: NodeJS.ErrnoException | null = null;
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      streamError ??= error;
+    });
+  }
+  const exitCode = await run(buildProgram(context), context, argv);
+  await context.output.flush();
+  process.exit(exitCode === 0 ? exitCodeOfStream(streamError) : exitCode);
+}
+
+/** @returns the exit code; whatever is thrown has been told by then */
+async function run(program: Command, context: ProcessContext, argv: readonly string[]): Promise<number> {
+  try {
+    const internal = await runInternal(program, argv);
+    if (internal !== null) process.stdout.write(internal);
+    else if (argv.length === 0) program.outputHelp();
+    else await program.parseAsync(argv, { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (thrown) {
+    // Help and version were printed; commander ends by throwing.
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
+    const failure = failureOf(thrown, `${commandPath(program, argv)} --help`);
+    context.output.fail(failure);
+    // A command that was interrupted ends as the signal says, whatever its operation made of it.
+    return context.interruption.exitCode ?? failure.exitCode;
+  }
+}
+
+function endOfOptions(argv: readonly string[]): number {
+  const index = argv.indexOf('--');
+  return index < 0 ? argv.length : index;
+}
+
+/** A reader that has seen enough, as `head` has, is no failure; a result that could not be written is one. */
+function exitCodeOfStream(error: NodeJS.ErrnoException | null): number {
+  return error === null || error.code === 'EPIPE' ? 0 : 1;
+}

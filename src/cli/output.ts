@@ -1,0 +1,118 @@
+/** What a command says. stdout carries the result alone, once, as text or as one JSON document; everything else goes
+ *  to stderr. docs/cli-json.md is the contract of the JSON. */
+import type { Writable } from 'node:stream';
+import type { Failure } from './failure.js';
+import { type Style, styleFor } from './style.js';
+
+export interface OutputStream extends Writable {
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+export class Output {
+  readonly #warnings: string[] = [];
+  readonly #stdout: OutputStream;
+  readonly #stderr: OutputStream;
+  #resultStream: OutputStream;
+  #status = '';
+  /** The result is one JSON document, on failure too. */
+  json = false;
+  /** Progress, notes and sentences that only confirm are left out. */
+  quiet = false;
+
+  constructor(stdout: OutputStream, stderr: OutputStream) {
+    this.#stdout = stdout;
+    this.#stderr = stderr;
+    this.#resultStream = stdout;
+  }
+
+  /** Emphasis for what `result` prints. */
+  get style(): Style {
+    return styleFor(this.#resultStream);
+  }
+
+  /** Where a status line may be drawn: null unless a person watches stderr. */
+  get statusStream(): OutputStream | null {
+    return this.#stderr.isTTY === true && !this.quiet ? this.#stderr : null;
+  }
+
+  /** From here on stdout belongs to an image; the result goes to stderr. */
+  divertResult(): void {
+    this.#resultStream = this.#stderr;
+  }
+
+  /** A listing, which is what the user asked for. */
+  result(value: unknown, text: string): void {
+    if (this.json) this.#document(value);
+    else if (text !== '') this.#write(this.#resultStream, `${text}\n`);
+  }
+
+  /** Something was done; `sentence` only confirms it. */
+  done(value: unknown, sentence: string): void {
+    this.result(value, this.quiet ? '' : sentence);
+  }
+
+  /** Something that a person should know although the command succeeds. Part of the JSON document where that is an
+   *  object, and on stderr otherwise. */
+  warn(sentence: string): void {
+    if (this.json) this.#warnings.push(sentence);
+    else this.#write(this.#stderr, `cairn: warning: ${sentence}\n`);
+  }
+
+  /** What is going on, for a person only. */
+  note(sentence: string): void {
+    if (!this.quiet && !this.json) this.#write(this.#stderr, `cairn: ${sentence}\n`);
+  }
+
+  fail(failure: Failure): void {
+    const { code, message, hint } = failure;
+    if (this.json) this.#document({ error: { code, message, hint } });
+    else this.#write(this.#stderr, `cairn: ${message}\n${hint === null ? '' : `  hint: ${hint}\n`}`);
+    if (failure.stack !== undefined) this.#write(this.#stderr, `${failure.stack}\n`);
+  }
+
+  /** Replaces the status line, which any other output clears; '' removes it. */
+  status(line: string): void {
+    if (line === this.#status) return;
+    this.#stderr.write(`\r\x1b[K${line}`);
+    this.#status = line;
+  }
+
+  /** Resolves when everything has left the process. */
+  async flush(): Promise<void> {
+    this.status('');
+    await Promise.all([this.#stdout, this.#stderr].map(drained));
+  }
+
+  #document(value: unknown): void {
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    const warnings = this.#warnings.splice(0);
+    const document = isObject && warnings.length > 0 ? withWarnings(value, warnings) : value;
+    if (!isObject) {
+      for (const sentence of warnings) this.#write(this.#stderr, `cairn: warning: ${sentence}\n`);
+    }
+    this.#write(this.#resultStream, `${JSON.stringify(document)}\n`);
+  }
+
+  #write(stream: OutputStream, text: string): void {
+    if (this.#status !== '') {
+      this.#stderr.write('\r\x1b[K');
+      this.#status = '';
+    }
+    stream.write(text);
+  }
+}
+
+/** A result may bring warnings of its own; those of the way there come first. */
+function withWarnings(value: object, warnings: readonly string[]): object {
+  const own = 'warnings' in value && Array.isArray(value.warnings) ? value.warnings : [];
+  return { ...value, warnings: [...warnings, ...own] };
+}
+
+/** A stream whose reader has gone is as drained as it will ever be. */
+function drained(stream: OutputStream): Promise<void> {
+  if (stream.destroyed || stream.errored !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    stream.write('', () => resolve());
+  });
+}

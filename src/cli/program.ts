@@ -1,0 +1,48 @@
+/** The program: its options, its commands, its help. */
+import { Command } from 'commander';
+import { VERSION } from '../base/version.js';
+import * as completion from './commands/completion.js';
+import type { ProcessContext } from './context.js';
+import { addGlobals, readGlobals } from './globals.js';
+import { addExamples, closingHelp } from './help.js';
+
+/** A command file registers itself; what it needs beyond its options it loads when it runs. */
+const COMMANDS = [completion];
+
+export function buildProgram(context: ProcessContext): Command {
+  const program = new Command('cairn')
+    .description('Block-level backup whose every revision of every disk is there as a file.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help, or that of a command')
+    .helpCommand(false)
+    .configureOutput({
+      // Errors are told once, by whoever catches them, as text or as JSON.
+      outputError: () => {},
+      getOutHelpWidth: () => Math.min(process.stdout.columns ?? 100, 110),
+    })
+    .exitOverride();
+  addGlobals(program);
+  for (const command of COMMANDS) command.register(program, context);
+  addExamples(
+    program,
+    ['cairn -r /backup init', 'make a repository'],
+    ['cairn -r /backup backup vm1 --source /dev/vg0/vm1', 'take a revision of a disk'],
+    ['cairn -r /backup mount /mnt/cairn', 'look at every revision as a file'],
+  );
+  program.addHelpText('afterAll', ({ command }) => closingHelp(command));
+  program.hook('preAction', () => context.begin(readGlobals(program)));
+  return program;
+}
+
+/** The words that name the command that was meant: `cairn disk rename`, for a hint. */
+export function commandPath(program: Command, argv: readonly string[]): string {
+  let command: Command = program;
+  const path = [program.name()];
+  for (const word of argv.filter((argument) => !argument.startsWith('-'))) {
+    const child = command.commands.find((candidate) => candidate.name() === word);
+    if (child === undefined) continue;
+    path.push(word);
+    command = child;
+  }
+  return path.join(' ');
+}
