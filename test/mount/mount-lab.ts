@@ -16,7 +16,7 @@ import { logPath, readRecord, type SessionRecord } from '../../src/mount/session
 import type { Survey } from '../../src/native/index.js';
 import { row, survey } from './fixtures.js';
 
-const PLAIN_SERVER = fileURLToPath(new URL('./plain-server.mjs', import.meta.url));
+export const PLAIN_SERVER = fileURLToPath(new URL('./plain-server.mjs', import.meta.url));
 
 const execute = promisify(execFile);
 

@@ -1,7 +1,7 @@
 /** A serving process over a directory of plain files instead of a repository: what the engine suite mounts.
  *  `<dir>/<disk>/<revision>.raw` is an image, beside it `.json` with `row`, `survey`, `damaged` ranges and an
  *  optional `delayMs` for each read. */
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '../../dist/base/errors.js';
@@ -47,7 +47,7 @@ function listDirectory(directory) {
 }
 
 runServer(async (directory) => {
-  closeSync(openSync(directory, 'r'));
+  if (!existsSync(directory)) throw new CairnError('NOT_A_REPOSITORY', `${directory} is no repository.`);
   let listing = listDirectory(directory);
   const about = (disk, revision) =>
     JSON.parse(readFileSync(join(directory, disk, `${revision}.json`), 'utf8'));

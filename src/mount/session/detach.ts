@@ -33,10 +33,11 @@ export async function detachDead(mountpoint: string): Promise<boolean> {
 
 export type Liveness = 'live' | 'dead' | 'hung';
 
-/** Whether the file system at `mountpoint` answers. Another process asks, since asking a hung one may never end.
- *  A mount that this user may not enter counts as live. */
+/** Whether the file system at `mountpoint` answers. Another process asks, since asking a hung one may never end,
+ *  and it asks for statfs, which the kernel does not answer from memory. A mount that this user may not enter
+ *  counts as live. */
 export async function livenessOf(mountpoint: string): Promise<Liveness> {
-  const result = await runCommand('stat', ['--format=%i', '--', mountpoint], ANSWER_MS_MAX);
+  const result = await runCommand('stat', ['--file-system', '--format=%i', '--', mountpoint], ANSWER_MS_MAX);
   if (result.outcome === 'timed-out') return 'hung';
   return /not connected|software caused connection abort/i.test(result.stderr) ? 'dead' : 'live';
 }

@@ -34,8 +34,8 @@ export async function prepareMountpoint(path: string, repository: string): Promi
     throw new CairnError('USAGE', `The path of the mount point is longer than ${PATH_BYTES_MAX - 1} bytes.`);
   }
   await checkDirectory(mountpoint);
-  const inside = `${mountpoint}${sep}`.startsWith(`${await realpath(repository)}${sep}`);
-  if (inside) {
+  const home = await realpath(repository).catch(() => repository);
+  if (`${mountpoint}${sep}`.startsWith(`${home}${sep}`)) {
     throw new CairnError('USAGE', `${visible(mountpoint)} is inside the repository ${visible(repository)}.`, {
       hint: 'Choose an empty directory elsewhere.',
     });

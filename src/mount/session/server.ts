@@ -17,7 +17,7 @@ import { loadFacts, type ServedRepository } from './served-repository.js';
 
 /** With the half second for which the kernel remembers, changes show within two seconds. */
 const REFRESH_MS = 1_000;
-const WATCH_MS = 500;
+const WATCH_MS = 100;
 
 const ENGINES: Readonly<Record<EngineName, Engine>> = { 'fuse-native': fuseNativeEngine };
 
