@@ -1,1 +1,341 @@
+//! Backups of real files into real directories: what a revision holds is what the source held.
 
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::disk::DiskOptions;
+use crate::io::{Files, OsFiles};
+use crate::map::ExtentState;
+use crate::restore::{self, Target};
+use crate::segment::path_of;
+
+const BLOCK: u64 = 4096;
+
+struct Lab {
+    directory: tempfile::TempDir,
+    disk: Disk,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = DiskOptions { block_size: BLOCK as u32, ..DiskOptions::default() };
+        let disk = Disk::create(Arc::new(OsFiles), &directory.path().join("disk"), options).unwrap();
+        Self { directory, disk }
+    }
+
+    fn source(&self) -> std::path::PathBuf {
+        self.directory.path().join("source.img")
+    }
+
+    fn prepare(&self, source: Source, control: &Arc<Control>) -> Result<Pending> {
+        let lock = DiskLock::take(&self.disk.paths().directory, "a test").unwrap();
+        let params = BackupParams {
+            name: "disk".into(),
+            source,
+            description: serde_json::Map::new(),
+            consistency: None,
+            tags: vec!["manual".into()],
+            threads: 3,
+        };
+        prepare(&self.disk, lock, params, Arc::clone(control))
+    }
+
+    fn backup(&self) -> Taken {
+        let source = Source::Path(PathSource::open(&self.source()).unwrap());
+        self.prepare(source, &Arc::default()).unwrap().commit().unwrap()
+    }
+
+    fn backup_stream(&self, bytes: Vec<u8>, announced: Option<u64>) -> Result<Taken> {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let feeder = std::thread::spawn(move || {
+            let _ = std::io::Write::write_all(&mut writer, &bytes);
+        });
+        let source = Source::Stream(StreamSource::new(reader.into(), announced));
+        let taken = self.prepare(source, &Arc::default()).and_then(Pending::commit);
+        feeder.join().unwrap();
+        taken
+    }
+
+    fn image(&self, taken: &Taken) -> Image {
+        let records =
+            Records::new(Arc::clone(self.disk.files()), self.disk.paths().segments(), CacheBudget::default());
+        Image::open(&self.disk, Arc::new(records), &taken.manifest.revision).unwrap()
+    }
+
+    fn restored(&self, taken: &Taken) -> Vec<u8> {
+        let path = self.directory.path().join("restored.img");
+        let target = Target::file(&path, true).unwrap();
+        restore::run(&self.image(taken), target, 2, &Control::default()).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn segment_count(&self) -> usize {
+        self.disk.segments().unwrap().len()
+    }
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn an_unchanged_disk_adds_no_segment_and_keeps_its_root() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(1, 100_000)).unwrap();
+    let first = lab.backup();
+    let segments = lab.segment_count();
+    let second = lab.backup();
+    assert!(!first.unchanged && second.unchanged);
+    assert_eq!(second.manifest.image_digest, first.manifest.image_digest);
+    assert_eq!(second.manifest.counters.stored_bytes, 0);
+    assert_eq!(lab.segment_count(), segments);
+    assert_eq!(second.manifest.sequence, first.manifest.sequence + 1);
+}
+
+#[test]
+fn equal_blocks_are_stored_once() {
+    let lab = Lab::new();
+    let block = noise(9, BLOCK as usize);
+    std::fs::write(lab.source(), block.repeat(1000)).unwrap();
+    let taken = lab.backup();
+    assert!(taken.manifest.counters.stored_bytes < 300_000, "{:?}", taken.manifest.counters);
+    // A disk that gets the same content elsewhere later finds it by the index.
+    let mut moved = vec![1; BLOCK as usize];
+    moved.extend(block.repeat(3));
+    std::fs::write(lab.source(), moved).unwrap();
+    let before = taken.manifest.counters.stored_bytes;
+    assert!(lab.backup().manifest.counters.stored_bytes < before);
+}
+
+#[test]
+fn holes_cost_nothing_however_many_there_are() {
+    let lab = Lab::new();
+    let file = std::fs::File::create(lab.source()).unwrap();
+    file.set_len(1 << 43).unwrap();
+    file.write_all_at(b"far away", 1 << 42).unwrap();
+    let taken = lab.backup();
+    assert_eq!(taken.manifest.counters.changed_bytes, BLOCK);
+    assert_eq!(taken.manifest.reading.holes, Holes::Seek);
+    let image = lab.image(&taken);
+    let extents = image.extents(0, u64::MAX, 10).unwrap();
+    let states: Vec<_> = extents.iter().map(|extent| extent.state).collect();
+    assert_eq!(states, [ExtentState::Zero, ExtentState::Data, ExtentState::Zero]);
+    assert_eq!(extents[1].offset, 1 << 42);
+    let mut found = [9; 12];
+    assert_eq!(image.read(&mut found, (1 << 42) - 2).unwrap(), 12);
+    assert_eq!(&found, b"\0\0far away\0\0");
+}
+
+#[test]
+fn a_stream_of_unknown_length_is_the_same_as_the_file() {
+    let lab = Lab::new();
+    for len in [0, 1, 4096, 1_048_576, 5_000_001] {
+        let bytes = noise(len as u64 + 1, len);
+        std::fs::write(lab.source(), &bytes).unwrap();
+        let from_file = lab.backup();
+        let from_stream = lab.backup_stream(bytes, None).unwrap();
+        assert!(from_stream.unchanged, "{len} bytes");
+        assert_eq!(from_file.manifest.image_digest, from_stream.manifest.image_digest);
+        assert_eq!(from_stream.manifest.consistency, Consistency::Live);
+    }
+}
+
+#[test]
+fn a_stream_that_keeps_not_to_its_length_leaves_nothing() {
+    let lab = Lab::new();
+    let short = lab.backup_stream(noise(1, 100_000), Some(200_000));
+    assert!(matches!(short, Err(Error::SourceShort { expected: 200_000, found: 100_000, .. })));
+    let long = lab.backup_stream(noise(1, 100_000), Some(99_999));
+    assert!(matches!(long, Err(Error::SourceLong { .. })));
+    assert_eq!(lab.segment_count(), 0);
+    assert!(lab.disk.revisions().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_nobody_wrote_to_is_a_snapshot() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(4, 100_000)).unwrap();
+    assert_eq!(lab.backup().manifest.consistency, Consistency::Snapshot);
+    let source = PathSource::open(&lab.source()).unwrap();
+    let witness = source.witness();
+    std::fs::OpenOptions::new().write(true).open(lab.source()).unwrap().write_all_at(b"x", 50_000).unwrap();
+    assert!(!witness.nothing_wrote(&source));
+}
+
+#[test]
+fn a_cancelled_backup_leaves_no_revision_and_the_next_one_goes_through() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(5, 3_000_000)).unwrap();
+    let control = Arc::<Control>::default();
+    control.cancel();
+    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    assert!(matches!(lab.prepare(source, &control), Err(Error::Cancelled)));
+    assert!(lab.disk.revisions().unwrap().is_empty());
+    assert_eq!(lab.segment_count(), 0);
+    let taken = lab.backup();
+    assert_eq!(lab.restored(&taken), std::fs::read(lab.source()).unwrap());
+}
+
+#[test]
+fn an_aborted_backup_shows_nothing_and_its_segments_are_adopted() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(6, 3_000_000)).unwrap();
+    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    lab.prepare(source, &Arc::default()).unwrap().abort();
+    assert!(lab.disk.revisions().unwrap().is_empty());
+    // What a crash would have left besides: an unsealed segment and a temporary file.
+    std::fs::write(path_of(&lab.disk.paths().segments(), SegmentId(40)), b"CAIRNSEG half").unwrap();
+    std::fs::write(lab.disk.paths().revisions().join("x.json.tmp"), b"{").unwrap();
+    std::fs::remove_file(lab.disk.paths().dedup()).unwrap();
+    let taken = lab.backup();
+    assert!(
+        taken.manifest.counters.stored_bytes < 100_000,
+        "blocks were adopted: {:?}",
+        taken.manifest.counters
+    );
+    assert_eq!(lab.restored(&taken), std::fs::read(lab.source()).unwrap());
+    assert!(!path_of(&lab.disk.paths().segments(), SegmentId(40)).exists());
+    assert!(!lab.disk.paths().revisions().join("x.json.tmp").exists());
+}
+
+#[test]
+fn a_damaged_map_page_of_the_parent_costs_its_sharing_and_nothing_else() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(7, 3_000_000)).unwrap();
+    lab.backup();
+    for id in lab.disk.segments().unwrap() {
+        let path = path_of(&lab.disk.paths().segments(), id);
+        let reader =
+            crate::segment::SegmentReader::open_with_entries(&OsFiles, &lab.disk.paths().segments(), id);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for entry in reader.unwrap().1.iter().filter(|entry| entry.kind == crate::record::Kind::Page) {
+            bytes[entry.offset as usize + 70] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let second = lab.backup();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    assert_eq!(lab.restored(&second), std::fs::read(lab.source()).unwrap());
+    assert!(
+        second.manifest.counters.stored_bytes < 200_000,
+        "only the map is new: {:?}",
+        second.manifest.counters
+    );
+}
+
+#[test]
+fn a_second_lock_names_the_holder() {
+    let lab = Lab::new();
+    let directory = &lab.disk.paths().directory;
+    let mut first = DiskLock::take(directory, "cairn backup (pid 1)").unwrap();
+    let second = DiskLock::take(directory, "another").unwrap_err();
+    assert!(second.to_string().ends_with("is locked by cairn backup (pid 1)"), "{second}");
+    first.release();
+    DiskLock::take(directory, "another").unwrap();
+}
+
+#[test]
+fn flipped_bits_in_segments_give_errors_and_never_wrong_bytes() {
+    let lab = Lab::new();
+    let bytes = noise(8, 400_000);
+    std::fs::write(lab.source(), &bytes).unwrap();
+    let taken = lab.backup();
+    let segments = lab.disk.paths().segments();
+    let path = path_of(&segments, SegmentId(1));
+    let whole = OsFiles.read(&path, 1 << 30).unwrap();
+    let mut damaged_reads = 0;
+    for at in (100..whole.len()).step_by(whole.len() / 61) {
+        let mut bad = whole.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&path, bad).unwrap();
+        let image = lab.image(&taken);
+        for offset in (0..bytes.len()).step_by(BLOCK as usize) {
+            let mut found = vec![0; (bytes.len() - offset).min(BLOCK as usize)];
+            match image.read(&mut found, offset as u64) {
+                Ok(_) => assert_eq!(found, bytes[offset..offset + found.len()]),
+                Err(Error::Corrupt { .. }) => damaged_reads += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    assert!(damaged_reads > 0);
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write { at: usize, len: usize, seed: u64 },
+    Zero { at: usize, len: usize },
+    Resize(usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = 0usize..300_000;
+    prop_oneof![
+        3 => (at.clone(), 1usize..20_000, any::<u64>()).prop_map(|(at, len, seed)| Change::Write { at, len, seed }),
+        1 => (at.clone(), 1usize..50_000).prop_map(|(at, len)| Change::Zero { at, len }),
+        1 => at.prop_map(Change::Resize),
+    ]
+}
+
+fn write_file(path: &Path, bytes: &[u8], punch: bool) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    for (index, block) in bytes.chunks(BLOCK as usize).enumerate() {
+        if !punch || block.iter().any(|&byte| byte != 0) {
+            file.write_all_at(block, index as u64 * BLOCK).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Writes, zeros, growth and shrinking: every revision, also after later ones, is the source
+    /// as it was, and the difference of two is a cover of what differs.
+    #[test]
+    fn every_revision_stays_what_its_source_was(rounds in proptest::collection::vec(proptest::collection::vec(change(), 0..6), 1..5), punch: bool) {
+        let lab = Lab::new();
+        let mut content = Vec::new();
+        let mut history = Vec::new();
+        for changes in rounds {
+            for change in changes {
+                match change {
+                    Change::Write { at, len, seed } => {
+                        content.resize(content.len().max(at + len), 0);
+                        content[at..at + len].copy_from_slice(&noise(seed, len));
+                    }
+                    Change::Zero { at, len } => {
+                        let end = (at + len).min(content.len());
+                        if at < end { content[at..end].fill(0) }
+                    }
+                    Change::Resize(len) => content.resize(len, 0),
+                }
+            }
+            write_file(&lab.source(), &content, punch);
+            history.push((lab.backup(), content.clone()));
+        }
+        for (taken, content) in &history {
+            prop_assert_eq!(&lab.restored(taken), content);
+        }
+        for pair in history.windows(2) {
+            let [(old, before), (new, after)] = pair else { unreachable!() };
+            let (old, new) = (lab.image(old), lab.image(new));
+            let changes = old.changes_to(&new, 0, usize::MAX).unwrap();
+            let covered = |at: usize| changes.iter().any(|extent| (extent.offset..extent.offset + extent.len).contains(&(at as u64)));
+            for at in 0..after.len() {
+                prop_assert!(before.get(at) == after.get(at) || covered(at), "byte {} changed", at);
+            }
+        }
+    }
+}

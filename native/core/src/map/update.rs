@@ -4,6 +4,8 @@
 //! come in any order, but rising order is what makes each page be written once: the updater keeps
 //! the pages between the root and the current position open, and writes one when it leaves it.
 
+use std::collections::BTreeMap;
+
 use crate::error::Result;
 
 use super::page::{Entry, page_digest};
@@ -27,6 +29,7 @@ pub struct UnplacedPage {
     pub allocated: u64,
 }
 
+#[derive(Clone)]
 struct OpenPage {
     level: u8,
     first_block: u64,
@@ -42,6 +45,9 @@ pub struct Updater<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> {
     parent: MapRoot,
     /// From the root downwards; never empty.
     open: Vec<OpenPage>,
+    /// The leftmost page of each level as it was written last. One of them becomes the root of a
+    /// disk that has shrunk, and what was just written cannot be read back before it is sealed.
+    leftmost: BTreeMap<u8, OpenPage>,
 }
 
 impl<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> Updater<'a, S, W> {
@@ -51,7 +57,7 @@ impl<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> Updater<'a, S, W> {
     /// Where the parent's root page cannot be read.
     pub fn new(parent: MapRoot, source: &'a S, sink: &'a mut W) -> Result<Self> {
         let root = load(source, parent.fanout, parent.height, 0, parent.root)?;
-        Ok(Self { fanout: parent.fanout, source, sink, parent, open: vec![root] })
+        Ok(Self { fanout: parent.fanout, source, sink, parent, open: vec![root], leftmost: BTreeMap::new() })
     }
 
     /// Where new pages go, for whoever stores blocks there as well.
@@ -162,7 +168,10 @@ impl<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> Updater<'a, S, W> {
     /// it are on the path, since the caller sought there.
     fn lower_to(&mut self, level: u8) -> Result<()> {
         let pointer = self.entry_on_path(0).1.and_then(Entry::page);
-        let mut root = load(self.source, self.fanout, level, 0, pointer)?;
+        let mut root = match (pointer, self.leftmost.remove(&level)) {
+            (Some(_), Some(written)) => written,
+            (pointer, _) => load(self.source, self.fanout, level, 0, pointer)?,
+        };
         root.dirty = true;
         self.open = vec![root];
         Ok(())
@@ -186,7 +195,11 @@ impl<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> Updater<'a, S, W> {
         while let Some(page) = self.open.last().filter(|page| page.level > level) {
             let child_level = page.level - 1;
             let Some(pointer) = page.entry(self.fanout, block).and_then(Entry::page) else { break };
-            let child = load(self.source, self.fanout, child_level, block, Some(pointer))?;
+            let is_leftmost = block < self.fanout.span(child_level);
+            let child = match self.leftmost.get(&child_level).filter(|_| is_leftmost) {
+                Some(written) => OpenPage { dirty: false, ..written.clone() },
+                None => load(self.source, self.fanout, child_level, block, Some(pointer))?,
+            };
             self.open.push(child);
         }
         Ok(())
@@ -224,6 +237,9 @@ impl<'a, S: PageSource + ?Sized, W: PageSink + ?Sized> Updater<'a, S, W> {
         if page.dirty {
             let pointer = self.write(&page, false)?;
             self.put(page.first_block, pointer.map(Entry::Page));
+            if page.first_block == 0 {
+                self.leftmost.insert(page.level, page);
+            }
         }
         Ok(())
     }

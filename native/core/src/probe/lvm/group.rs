@@ -32,7 +32,7 @@ pub(super) struct Physical {
 #[derive(Debug)]
 pub(super) struct Logical {
     pub(super) name: String,
-    /// Parts of other volumes are not.
+    /// Parts of other volumes are not. A snapshot's store is hidden, but bears the snapshot's name.
     pub(super) is_visible: bool,
     /// It holds the differences of a snapshot to its origin, not a state.
     pub(super) is_snapshot_store: bool,
@@ -103,7 +103,7 @@ impl Logical {
         }
         Self {
             name: name.to_owned(),
-            is_visible: section.lists("status", "VISIBLE"),
+            is_visible: section.lists("status", "VISIBLE") || stores.contains(name),
             is_snapshot_store: stores.contains(name),
             segments,
         }
@@ -134,7 +134,7 @@ fn segment_sections(logical: &Section) -> impl Iterator<Item = &Section> {
     logical.sections().filter(|(name, _)| name.starts_with("segment")).map(|(_, segment)| segment)
 }
 
-/// A snapshot is a hidden volume whose segment names the visible one that stores the differences.
+/// A snapshot is a nameless volume whose segment names the one that stores the differences.
 fn snapshot_stores(logical: Option<&Section>) -> BTreeSet<String> {
     let stores =
         |segment: &Section| ["cow_store", "merging_store"].map(|key| segment.text(key).map(str::to_owned));
