@@ -112,3 +112,129 @@ fn checksum(bytes: &[u8]) -> u32 {
     hasher.update(bytes);
     !hasher.finalize()
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::probe::memory::Memory;
+
+    const AREA: Area = Area { offset_bytes: 4096, size_bytes: 64 << 10 };
+
+    /// A physical volume at the beginning of the disk whose metadata is `text`.
+    pub(in crate::probe) fn put(disk: &mut Memory, id: &str, text: &[u8]) {
+        put_at(disk, 0, id, text);
+    }
+
+    fn put_at(disk: &mut Memory, base: u64, id: &str, text: &[u8]) {
+        disk.put(base + 512, &label::tests::sector(id, AREA));
+        metadata::tests::put(disk, base, AREA, 512, text);
+    }
+
+    const FIRST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const SECOND: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const PLACES: [Place; 2] = [
+        Place { offset_bytes: 0, size_bytes: 1 << 20 },
+        Place { offset_bytes: 1 << 20, size_bytes: 1 << 20 },
+    ];
+
+    /// A group of extents of 4 KiB on two physical volumes, with the logical volumes `logical`.
+    fn text(seqno: u32, logical: &str) -> String {
+        let physical =
+            |name: &str, id: &str| format!("{name} {{ id = \"{id}\" pe_start = 256 pe_count = 200 }}");
+        format!(
+            "vg {{ id = \"G\" seqno = {seqno} extent_size = 8 physical_volumes {{ {} {} }} \
+             logical_volumes {{ {logical} }} }}",
+            physical("pv0", FIRST),
+            physical("pv1", SECOND)
+        )
+    }
+
+    fn logical(name: &str, segments: &[&str]) -> String {
+        let segments: Vec<String> =
+            (1..).zip(segments).map(|(number, segment)| format!("segment{number} {{ {segment} }}")).collect();
+        format!("{name} {{ status = [\"VISIBLE\"] {} }}", segments.join(" "))
+    }
+
+    fn linear(start: u32, count: u32, physical: &str, extent: u32) -> String {
+        format!(
+            "start_extent = {start} extent_count = {count} type = \"striped\" stripe_count = 1 \
+             stripes = [ \"{physical}\", {extent} ]"
+        )
+    }
+
+    fn found(first: &str, second: &str, places: &[Place]) -> (Vec<Volume>, Vec<String>) {
+        let mut disk = Memory::sized(2 << 20);
+        put_at(&mut disk, 0, FIRST, first.as_bytes());
+        put_at(&mut disk, 1 << 20, SECOND, second.as_bytes());
+        let mut problems = Problems::default();
+        let volumes = volumes(&Reader::new(&disk, 2 << 20), places, &mut problems);
+        (volumes, problems.into_sentences())
+    }
+
+    /// The one sentence that says why the volume with these segments is not shown.
+    fn refusal(segments: &[&str]) -> String {
+        let text = text(1, &logical("lv", segments));
+        let (volumes, problems) = found(&text, &text, &PLACES);
+        assert_eq!(volumes, []);
+        assert_eq!(problems.len(), 1);
+        problems[0].clone()
+    }
+
+    #[test]
+    fn neighbours_are_merged_and_order_is_that_of_extents() {
+        let segments = [&linear(5, 2, "pv1", 0), &linear(0, 2, "pv0", 3), &linear(2, 3, "pv0", 5)];
+        let text = text(1, &logical("lv", &segments.map(String::as_str)));
+        let (volumes, problems) = found(&text, &text, &PLACES);
+        assert_eq!(problems, Vec::<String>::new());
+        let start = 256 * 512;
+        assert_eq!(
+            volumes[0].pieces,
+            [
+                Piece::Linear { offset_bytes: start + 3 * 4096, size_bytes: 5 * 4096 },
+                Piece::Linear { offset_bytes: (1 << 20) + start, size_bytes: 2 * 4096 },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_higher_sequence_number_wins() {
+        let old = text(8, &logical("old", &[&linear(0, 1, "pv0", 0)]));
+        let new = text(9, &logical("new", &[&linear(0, 1, "pv0", 0)]));
+        for (first, second) in [(&old, &new), (&new, &old)] {
+            assert_eq!(found(first, second, &PLACES).0[0].name, "new");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_shown_says_why() {
+        let gap = linear(3, 1, "pv0", 3);
+        assert!(refusal(&[&linear(0, 2, "pv0", 0), &gap]).contains("without gaps"));
+        assert!(refusal(&[&linear(0, 2, "pv9", 0)]).contains("not a physical volume"));
+        assert!(refusal(&[&linear(0, 2, "pv0", 199)]).contains("beyond"));
+        assert!(refusal(&[]).contains("not understood"));
+        assert!(refusal(&["start_extent = 0 extent_count = 1 type = \"raid5\""]).contains("\"raid5\""));
+        let uneven = "start_extent = 0 extent_count = 3 type = \"striped\" stripe_size = 8 \
+                      stripes = [ \"pv0\", 0, \"pv1\", 0 ]";
+        assert!(refusal(&[uneven]).contains("not understood"));
+    }
+
+    #[test]
+    fn a_physical_volume_that_is_not_here_is_named() {
+        let text = text(1, &logical("lv", &[&linear(0, 1, "pv1", 0)]));
+        let (volumes, problems) = found(&text, &text, &PLACES[..1]);
+        assert_eq!(volumes, []);
+        assert!(problems[0].contains("\"pv1\" is not on this disk"), "{problems:?}");
+    }
+
+    #[test]
+    fn of_two_copies_of_a_physical_volume_the_first_is_used() {
+        let text = text(1, &logical("lv", &[&linear(0, 1, "pv0", 0)]));
+        let mut disk = Memory::sized(2 << 20);
+        put_at(&mut disk, 0, FIRST, text.as_bytes());
+        put_at(&mut disk, 1 << 20, FIRST, text.as_bytes());
+        let mut problems = Problems::default();
+        let volumes = volumes(&Reader::new(&disk, 2 << 20), &PLACES, &mut problems);
+        assert_eq!(volumes[0].pieces, [Piece::Linear { offset_bytes: 256 * 512, size_bytes: 4096 }]);
+        assert!(problems.into_sentences()[0].contains("the same id"));
+    }
+}

@@ -63,3 +63,58 @@ impl FileSystem {
         matches!(self.kind.as_str(), "vfat" | "exfat" | "ntfs")
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::probe::memory::Memory;
+
+    /// The magic numbers of everything at once, so that noise reaches every decoder.
+    pub(in crate::probe) fn everything() -> Memory {
+        let mut disk = Memory::sized(1 << 20);
+        let magics: [(u64, &[u8]); 12] = [
+            (0, b"XFSB\0\0\x10\0"),
+            (3, b"NTFS    "),
+            (120, &[12]),
+            (510, &[0x55, 0xaa]),
+            (512, b"LABELONE"),
+            (1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+            (1080, &[0x53, 0xef]),
+            (4086, b"SWAPSPACE2"),
+            (4096, &[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]),
+            (32768, b"\x01CD001\x01"),
+            (65584, &[0, 0, 1, 0]),
+            (65600, b"_BHRfS_M"),
+        ];
+        for (offset, magic) in magics {
+            disk.put(offset, magic);
+        }
+        disk
+    }
+
+    #[test]
+    fn an_impossible_size_is_not_known() {
+        let mut disk = Memory::sized(1 << 20);
+        disk.put(0, b"hsqs");
+        disk.put(28, &[4, 0]);
+        disk.put(40, &[0xff; 8]);
+        let found = identify(&Reader::new(&disk, 1 << 20));
+        assert!(found.is_some_and(|found| found.kind == "squashfs" && found.size_bytes.is_none()));
+    }
+
+    #[test]
+    fn a_member_of_an_md_array_is_told() {
+        let mut disk = Memory::sized(1 << 20);
+        let mut block = [0u8; 256];
+        block[..8].copy_from_slice(&[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+        block[16..32].fill(0xab);
+        block[32..38].copy_from_slice(b"vm:md0");
+        block[136] = 8;
+        block[144] = 8;
+        disk.put(4096, &block);
+        let found = identify(&Reader::new(&disk, 1 << 20)).unwrap();
+        assert_eq!(found.kind, "linux_raid_member");
+        assert_eq!(found.label.as_deref(), Some("vm:md0"));
+        assert_eq!(found.size_bytes, Some(4096));
+    }
+}

@@ -155,6 +155,8 @@ fn a_table_by_sgdisk_is_read() {
     assert_same_as_sfdisk(&lab::survey_whole(&image), &path);
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 /// Makes a GPT on an image, damages it, and surveys.
 fn damaged(sector: u64, damage: impl Fn(&Path)) -> Option<(Survey, Survey)> {
     if !lab::has(TOOLS) || !lab::has_loops() {
@@ -174,7 +176,7 @@ fn damaged(sector: u64, damage: impl Fn(&Path)) -> Option<(Survey, Survey)> {
 fn the_backup_stands_in_for_a_damaged_primary() {
     for sector in [512, 4096] {
         let zeros = vec![0u8; 256 << 10];
-        let damages: [(&str, &dyn Fn(&Path)); 4] = [
+        let damages: [(&str, Damage<'_>); 4] = [
             ("header", &|image| lab::write_at(image, sector, &zeros[..512])),
             ("one bit", &|image| lab::write_at(image, sector + 57, b"?")),
             ("entries", &|image| lab::write_at(image, sector * 2 + 128, &zeros[..64])),
