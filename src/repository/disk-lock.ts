@@ -1,0 +1,41 @@
+/** Holding a disk: one writer at a time, and whoever waits polls. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { timestamp } from '../base/clock.js';
+import { CairnError } from '../base/errors.js';
+import { type DiskLock, lockDisk } from '../native/index.js';
+
+export interface LockOptions {
+  /** How long to wait for another holder; 0 when absent. */
+  readonly waitMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const POLL_MS = 200;
+
+/** Takes the kernel lock of a disk. `operation` is what others read of its holder, as in “cairn backup (pid 4711, since …)”.
+ *  @throws {CairnError} LOCKED names the holder; CANCELLED; NOT_FOUND when the directory is gone */
+export async function acquireDisk(
+  diskDir: string,
+  operation: string,
+  options: LockOptions = {},
+): Promise<DiskLock> {
+  const { waitMs = 0, signal } = options;
+  const deadlineMs = performance.now() + waitMs;
+  for (;;) {
+    if (signal?.aborted === true) throw new CairnError('CANCELLED', 'Cancelled while waiting for the lock.');
+    try {
+      return lockDisk(diskDir, `cairn ${operation} (pid ${process.pid}, since ${timestamp()})`);
+    } catch (error) {
+      const leftMs = deadlineMs - performance.now();
+      if (!(error instanceof CairnError) || error.code !== 'LOCKED') throw error;
+      if (leftMs <= 0) throw withHint(error, waitMs);
+      await sleep(Math.min(POLL_MS, leftMs), undefined, { signal }).catch(() => {});
+    }
+  }
+}
+
+function withHint(locked: CairnError, waitMs: number): CairnError {
+  const hint =
+    waitMs > 0 ? 'Wait longer, or see what holds it.' : 'Wait for it to end, or give --wait <duration>.';
+  return new CairnError('LOCKED', locked.message, { hint, cause: locked });
+}

@@ -1,0 +1,39 @@
+/** Writing files and directories so that they survive a power cut. */
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import path from 'node:path';
+
+/** Replaces or makes `file` with mode 0600: written beside it, synced, renamed, its directory synced. Whatever instant
+ *  the machine dies at, the old or the new file is there. */
+export function writeDurably(file: string, text: string): void {
+  const temporary = `${file}.tmp`;
+  try {
+    writeSynced(temporary, text);
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  syncDirectory(path.dirname(file));
+}
+
+/** Puts the entries of a directory on stable storage. */
+export function syncDirectory(dir: string): void {
+  const fd = openSync(dir, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeSynced(file: string, text: string): void {
+  const fd = openSync(file, 'w', 0o600);
+  try {
+    const bytes = Buffer.from(text);
+    let written = 0;
+    while (written < bytes.length) written += writeSync(fd, bytes, written);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,110 @@
+/** cairn.json: what makes a directory a repository. */
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { CairnError } from '../base/errors.js';
+import { visible } from '../base/visible.js';
+import type { Codec } from '../native/index.js';
+import { type Layout, REPOSITORY_FORMAT } from './layout.js';
+
+/** How new disks are made. */
+export interface DiskDefaults {
+  readonly blockSizeBytes: number;
+  readonly compression: Codec;
+}
+
+export interface RepositoryHeader {
+  readonly format: number;
+  /** A UUID. */
+  readonly id: string;
+  /** RFC 3339. */
+  readonly createdAt: string;
+  readonly defaults: DiskDefaults;
+}
+
+export const CODECS: readonly Codec[] = ['zstd', 'lz4', 'plain'];
+const SIZE_BYTES_MAX = 1024 ** 2;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** A power of two from 4 KiB to 4 MiB. */
+export function isBlockSize(bytes: number): boolean {
+  return Number.isInteger(Math.log2(bytes)) && bytes >= 4096 && bytes <= 4 * 1024 ** 2;
+}
+
+/** @throws {CairnError} NOT_A_REPOSITORY | NOT_PERMITTED | FORMAT_TOO_NEW | CORRUPT */
+export function readHeader(layout: Layout): RepositoryHeader {
+  const text = readText(layout);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw damaged(layout, 'it is not JSON', cause);
+  }
+  const fields = record(parsed);
+  if (fields === null) throw damaged(layout, 'it is not a JSON object');
+  const { format, id, createdAt, defaults: given } = fields;
+  if (typeof format !== 'number' || !Number.isInteger(format) || format < 1)
+    throw damaged(layout, 'its format is missing');
+  if (format > REPOSITORY_FORMAT) {
+    const what = `${visible(layout.dir)} is a repository of format ${format}, and this version of cairn knows ${REPOSITORY_FORMAT} at most.`;
+    throw new CairnError('FORMAT_TOO_NEW', what, {
+      hint: 'Use the newer cairn that made it. Nothing was changed.',
+    });
+  }
+  if (typeof id !== 'string' || !UUID.test(id)) throw damaged(layout, 'its id is not a UUID');
+  if (typeof createdAt !== 'string' || Number.isNaN(Date.parse(createdAt)))
+    throw damaged(layout, 'createdAt is not a time');
+  return { format, id, createdAt, defaults: defaults(layout, record(given)) };
+}
+
+function defaults(layout: Layout, fields: Record<string, unknown> | null): DiskDefaults {
+  const { blockSizeBytes, compression } = fields ?? {};
+  if (typeof blockSizeBytes !== 'number' || !isBlockSize(blockSizeBytes)) {
+    throw damaged(layout, 'defaults.blockSizeBytes is not a power of two from 4096 to 4194304');
+  }
+  const codec = CODECS.find((known) => known === compression);
+  if (codec === undefined) throw damaged(layout, `defaults.compression is none of ${CODECS.join(', ')}`);
+  return { blockSizeBytes, compression: codec };
+}
+
+function readText(layout: Layout): string {
+  let fd: number;
+  try {
+    fd = openSync(layout.header, 'r');
+  } catch (cause) {
+    throw cannotOpen(layout, cause as NodeJS.ErrnoException);
+  }
+  try {
+    if (fstatSync(fd).size > SIZE_BYTES_MAX) throw damaged(layout, 'it is far too long');
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function cannotOpen(layout: Layout, cause: NodeJS.ErrnoException): CairnError {
+  const dir = visible(layout.dir);
+  if (cause.code === 'EACCES' || cause.code === 'EPERM') {
+    return new CairnError('NOT_PERMITTED', `The repository ${dir} cannot be read: permission denied.`, {
+      hint: 'Run cairn as its owner, or with sudo.',
+      cause,
+    });
+  }
+  const why =
+    cause.code === 'ENOENT' ? 'it holds no cairn.json' : `cairn.json cannot be read (${cause.code})`;
+  return new CairnError('NOT_A_REPOSITORY', `${dir} is not a Cairn repository: ${why}.`, {
+    hint: `Check -r or CAIRN_REPOSITORY, or make one with “cairn init -r ${dir}”.`,
+    cause,
+  });
+}
+
+function damaged(layout: Layout, why: string, cause?: unknown): CairnError {
+  return new CairnError('CORRUPT', `${visible(layout.header)} is damaged: ${why}.`, {
+    hint: 'The disks do not depend on it: put a copy back, or move disks/ into a new repository made by “cairn init”.',
+    cause,
+  });
+}
+
+function record(value: unknown): Record<string, unknown> | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : null;
+}

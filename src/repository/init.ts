@@ -1,0 +1,119 @@
+/** Making a repository. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { timestamp } from '../base/clock.js';
+import { CairnError } from '../base/errors.js';
+import { systemError } from '../base/system-error.js';
+import { visible } from '../base/visible.js';
+import type { Codec } from '../native/index.js';
+import { syncDirectory, writeDurably } from './durable.js';
+import { CODECS, isBlockSize, type RepositoryHeader } from './header.js';
+import { Layout, REPOSITORY_FORMAT } from './layout.js';
+import { REPOSITORY_README } from './readme.js';
+
+export interface InitOptions {
+  readonly blockSizeBytes?: number | undefined;
+  readonly compression?: Codec | undefined;
+}
+
+const BLOCK_SIZE_BYTES_DEFAULT = 64 * 1024;
+/** What may lie in a directory that still counts as empty: the root of an ext4 file system has it. */
+const HARMLESS = 'lost+found';
+
+/** Makes a repository in `dir`, which is missing or empty. Durable when it returns; cairn.json is written last, so that
+ *  a directory is a repository or none, and whatever was made is removed again on failure.
+ *  @throws {CairnError} USAGE | ALREADY_EXISTS | READ_ONLY | NO_SPACE | NOT_PERMITTED | IO */
+export async function initRepository(
+  dir: string,
+  options: InitOptions = {},
+): Promise<{ repository: string; id: string }> {
+  const defaults = checkedDefaults(options);
+  const wanted = path.resolve(dir);
+  let undo = () => {};
+  try {
+    const made = mkdirSync(wanted, { recursive: true, mode: 0o700 });
+    undo = () => removeMade(wanted, made);
+    const layout = new Layout(realpathSync(wanted));
+    const occupants = refuseOccupied(layout);
+    const header: RepositoryHeader = {
+      format: REPOSITORY_FORMAT,
+      id: randomUUID(),
+      createdAt: timestamp(),
+      defaults,
+    };
+    undo = () => {
+      for (const name of readdirSync(layout.dir)) {
+        if (!occupants.includes(name)) rmSync(path.join(layout.dir, name), { recursive: true });
+      }
+      removeMade(wanted, made);
+    };
+    fill(layout, header, made);
+    return { repository: layout.dir, id: header.id };
+  } catch (error) {
+    try {
+      undo();
+    } catch {
+      // What cannot be removed is no repository either, and the first error tells why.
+    }
+    throw initFailed(wanted, error);
+  }
+}
+
+function fill(layout: Layout, header: RepositoryHeader, made: string | undefined): void {
+  mkdirSync(layout.disks, { mode: 0o700 });
+  mkdirSync(layout.catalog, { mode: 0o700 });
+  writeDurably(layout.readme, REPOSITORY_README);
+  writeDurably(layout.header, `${JSON.stringify(header, null, 2)}\n`);
+  // New directories on the way to it have to be found after a power cut, too.
+  const top = made === undefined ? layout.dir : path.dirname(realpathSync(made));
+  for (let at = layout.dir; at !== top; ) {
+    at = path.dirname(at);
+    syncDirectory(at);
+  }
+}
+
+function checkedDefaults(options: InitOptions): RepositoryHeader['defaults'] {
+  const { blockSizeBytes = BLOCK_SIZE_BYTES_DEFAULT, compression = 'zstd' } = options;
+  if (!isBlockSize(blockSizeBytes)) {
+    throw new CairnError('USAGE', `A block size of ${blockSizeBytes} bytes is not possible.`, {
+      hint: 'Take a power of two from 4KiB to 4MiB; 64KiB suits most disks.',
+    });
+  }
+  if (!CODECS.includes(compression)) {
+    throw new CairnError('USAGE', `“${visible(compression)}” is not a known compression.`, {
+      hint: `Take one of ${CODECS.join(', ')}.`,
+    });
+  }
+  return { blockSizeBytes, compression };
+}
+
+/** @returns the names that may stay in the directory */
+function refuseOccupied({ dir }: Layout): string[] {
+  const names = readdirSync(dir);
+  if (names.includes('cairn.json')) {
+    throw new CairnError('ALREADY_EXISTS', `${visible(dir)} is a repository already.`, {
+      hint: 'Use it as it is, or choose another directory.',
+    });
+  }
+  const other = names.find((name) => name !== HARMLESS);
+  if (other !== undefined) {
+    throw new CairnError('ALREADY_EXISTS', `${visible(dir)} is not empty: “${visible(other)}” is in it.`, {
+      hint: 'Choose a new or empty directory.',
+    });
+  }
+  return names;
+}
+
+/** Removes the directories that were made for the repository, innermost first. */
+function removeMade(wanted: string, made: string | undefined): void {
+  if (made === undefined) return;
+  for (let at = wanted; at.length >= made.length; at = path.dirname(at)) rmdirSync(at);
+}
+
+function initFailed(dir: string, cause: unknown): CairnError {
+  const what = `No repository could be made in ${visible(dir)}`;
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code !== 'ENOTDIR' && code !== 'EEXIST') return systemError(what, cause);
+  return new CairnError('USAGE', `${what}: there is something that is not a directory.`, { cause });
+}

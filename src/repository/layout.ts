@@ -1,0 +1,63 @@
+/** Where things lie in a repository. Nothing else in this room or above puts such paths together. */
+import path from 'node:path';
+import { type DiskName, isRevisionId, type RevisionId } from '../base/ids.js';
+
+/** The format of a repository that this version makes, and the newest that it opens. */
+export const REPOSITORY_FORMAT = 1;
+
+/** Directories that wait for their removal begin with this; no disk's name begins with a dot. */
+export const DELETED_PREFIX = '.deleted-';
+/** So begin directories of disks that are being made. */
+export const NEW_PREFIX = '.new-';
+
+/** The paths of one repository. */
+export class Layout {
+  readonly dir: string;
+
+  constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  get header(): string {
+    return path.join(this.dir, 'cairn.json');
+  }
+
+  get readme(): string {
+    return path.join(this.dir, 'README.txt');
+  }
+
+  get disks(): string {
+    return path.join(this.dir, 'disks');
+  }
+
+  get catalog(): string {
+    return path.join(this.dir, 'catalog');
+  }
+
+  disk(disk: DiskName): string {
+    return path.join(this.disks, disk);
+  }
+
+  revisions(disk: DiskName): string {
+    return path.join(this.disk(disk), 'revisions');
+  }
+
+  manifest(disk: DiskName, revision: RevisionId): string {
+    return path.join(this.revisions(disk), `${revision}.json`);
+  }
+
+  state(disk: DiskName, revision: RevisionId): string {
+    return path.join(this.revisions(disk), `${revision}.state.json`);
+  }
+}
+
+/** The log of everything done to the disk in `diskDir`. */
+export function journalFile(diskDir: string): string {
+  return path.join(diskDir, 'log.jsonl');
+}
+
+/** The revision whose manifest has this file name; null for every other file. */
+export function revisionOfManifest(fileName: string): RevisionId | null {
+  const revision = fileName.endsWith('.json') ? fileName.slice(0, -'.json'.length) : '';
+  return isRevisionId(revision) ? revision : null;
+}
