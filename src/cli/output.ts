@@ -47,6 +47,12 @@ export class Output {
     else if (text !== '') this.#write(this.#resultStream, `${text}\n`);
   }
 
+  /** Text that grows while the command runs and is its result for a person; a program that asked for JSON finds it on
+   *  stderr. */
+  tell(text: string): void {
+    this.#write(this.json ? this.#stderr : this.#resultStream, text);
+  }
+
   /** Something was done; `sentence` only confirms it. */
   done(value: unknown, sentence: string): void {
     this.result(value, this.quiet ? '' : sentence);

@@ -2,12 +2,14 @@
 import { Command } from 'commander';
 import { VERSION } from '../base/version.js';
 import * as completion from './commands/completion.js';
+import * as init from './commands/init.js';
+import * as list from './commands/list.js';
 import type { ProcessContext } from './context.js';
 import { addGlobals, readGlobals } from './globals.js';
 import { addExamples, closingHelp } from './help.js';
 
 /** A command file registers itself; what it needs beyond its options it loads when it runs. */
-const COMMANDS = [completion];
+const COMMANDS = [init, list, completion];
 
 export function buildProgram(context: ProcessContext): Command {
   const program = new Command('cairn')

@@ -1,9 +1,9 @@
 /** Disks and revisions for completion, straight from the repository's directories: a key press must not wait for the
  *  catalog. Whatever cannot be read completes to nothing. */
 import { readdirSync } from 'node:fs';
-import path from 'node:path';
-import { isDiskName, isRevisionId } from '../../base/ids.js';
+import { type DiskName, isDiskName } from '../../base/ids.js';
 import { loadConfig } from '../../config/config.js';
+import { Layout, revisionOfManifest } from '../../repository/layout.js';
 import type { Candidate, Names } from './candidates.js';
 
 export const repositoryNames: Names = {
@@ -15,28 +15,29 @@ export const repositoryNames: Names = {
   },
 };
 
-function disksOf(repository: string | undefined): string[] {
-  return entriesOf(repository, 'disks').filter(isDiskName).sort();
+function disksOf(repository: string | undefined): DiskName[] {
+  return entriesOf(repository, (layout) => layout.disks)
+    .filter(isDiskName)
+    .sort();
 }
 
 /** Newest first, since that is what is most often meant. */
 function revisionsOf(repository: string | undefined, disk: string): Candidate[] {
   if (!isDiskName(disk)) return [];
-  const ids = entriesOf(repository, 'disks', disk, 'revisions')
-    .map((name) => name.replace(/\.json$/, ''))
-    .filter(isRevisionId)
+  const ids = entriesOf(repository, (layout) => layout.revisions(disk))
+    .map(revisionOfManifest)
+    .filter((id) => id !== null)
     .sort()
     .reverse();
+  if (ids.length === 0) return [];
   const revisions = ids.map((id) => ({ word: `${disk}@${id}`, says: 'revision' }));
-  return ids.length === 0
-    ? []
-    : [{ word: `${disk}@latest`, says: 'the newest that is not distrusted' }, ...revisions];
+  return [{ word: `${disk}@latest`, says: 'the newest that is not distrusted' }, ...revisions];
 }
 
-function entriesOf(repository: string | undefined, ...names: readonly string[]): string[] {
+function entriesOf(repository: string | undefined, directory: (layout: Layout) => string): string[] {
   try {
-    const directory = loadConfig({ repository }).repository;
-    return directory === null ? [] : readdirSync(path.join(directory, ...names));
+    const root = loadConfig({ repository }).repository;
+    return root === null ? [] : readdirSync(directory(new Layout(root)));
   } catch {
     return [];
   }
