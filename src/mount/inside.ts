@@ -1,8 +1,8 @@
 /** What a revision's directory holds: the image, its partitions and volumes, its table, its manifest. Pure.
  *  A directory is only there when something is in it, and what cannot be shown is named in `problems`. */
-import type { FileSystem, Manifest, Piece, Survey } from '../native/index.js';
+import type { Manifest, Piece, Survey, Volume } from '../native/index.js';
 import { rowMs, type TreeRow } from './listing.js';
-import { NameRegister, partitionStem, volumeName } from './names.js';
+import { escapeGuestName, NameRegister, partitionStem, volumeName } from './names.js';
 import { directory, type Entries, type ImageNode, type Node, symlink, text } from './node.js';
 import { makeWindow, type Window, wholeWindow } from './window.js';
 
@@ -76,10 +76,10 @@ class InsideBuilder {
   #addVolumes(entries: Map<string, Node>): void {
     const names = new NameRegister();
     const files = new Map<string, Node>();
-    for (const { group, name, pieces, fileSystem } of this.facts.survey.volumes) {
-      const window = this.#window(`logical volume ${group}/${name}`, pieces);
+    for (const volume of this.facts.survey.volumes) {
+      const window = this.#window(`logical volume ${volume.group}/${volume.name}`, volume.pieces);
       if (window === undefined) continue;
-      const file = names.claim(volumeName(group, name) + fileSystemSuffix(fileSystem), '.img');
+      const file = names.claim(volumeStem(volume), '.img');
       files.set(file, this.#image(`volumes/${file}`, window));
     }
     this.#addDirectory(entries, 'volumes', files);
@@ -118,6 +118,8 @@ class InsideBuilder {
   }
 }
 
-function fileSystemSuffix(fileSystem: FileSystem | null): string {
-  return fileSystem === null ? '' : `.${fileSystem.kind}`;
+/** The file name of a logical volume without `.img`. */
+export function volumeStem({ group, name, fileSystem }: Volume): string {
+  const suffix = fileSystem === null ? '' : `.${escapeGuestName(fileSystem.kind)}`;
+  return volumeName(group, name) + suffix;
 }

@@ -2,11 +2,13 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { visible } from '../../base/visible.js';
+import { loopDevicesUnder } from './loop-devices.js';
 
 /** Says who holds something under `mountpoint`: `bash (pid 17)`, `/dev/loop0`. */
 export async function holdersOf(mountpoint: string): Promise<string[]> {
   const isInside = (path: string) => path === mountpoint || path.startsWith(mountpoint + sep);
-  return [...(await processHolders(isInside)), ...(await loopHolders(isInside))];
+  const devices = (await loopDevicesUnder(mountpoint)).map(({ device }) => device);
+  return [...(await processHolders(isInside)), ...devices];
 }
 
 async function processHolders(isInside: (path: string) => boolean): Promise<string[]> {
@@ -21,17 +23,9 @@ async function processHolders(isInside: (path: string) => boolean): Promise<stri
   return holders;
 }
 
-async function loopHolders(isInside: (path: string) => boolean): Promise<string[]> {
-  const holders: string[] = [];
-  for (const name of (await listed('/sys/block')).filter((each) => each.startsWith('loop'))) {
-    const backing = await content(`/sys/block/${name}/loop/backing_file`);
-    if (isInside(backing.replace(/\n$/, ''))) holders.push(`/dev/${name}`);
-  }
-  return holders;
-}
-
 async function commandName(pid: string): Promise<string> {
-  return visible((await content(`/proc/${pid}/comm`)).trimEnd());
+  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+  return visible(name.trimEnd());
 }
 
 async function listed(directory: string): Promise<string[]> {
@@ -40,8 +34,4 @@ async function listed(directory: string): Promise<string[]> {
 
 async function target(link: string): Promise<string> {
   return readlink(link).catch(() => '');
-}
-
-async function content(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => '');
 }

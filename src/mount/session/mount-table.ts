@@ -9,6 +9,8 @@ export interface MountEntry {
   readonly device: string;
   readonly mountpoint: string;
   readonly fileSystem: string;
+  /** The device, or what the file system calls itself. */
+  readonly source: string;
 }
 
 /** The mounts of this process's namespace, in the order they were made. */
@@ -22,9 +24,9 @@ export function parseMountTable(content: string): MountEntry[] {
   for (const line of content.split('\n')) {
     const [before = '', after = ''] = line.split(' - ', 2);
     const [, , device, , mountpoint] = before.split(' ');
-    const [fileSystem] = after.split(' ');
+    const [fileSystem, source = ''] = after.split(' ');
     if (device === undefined || mountpoint === undefined || fileSystem === undefined) continue;
-    entries.push({ device, mountpoint: unescapePath(mountpoint), fileSystem });
+    entries.push({ device, mountpoint: unescapePath(mountpoint), fileSystem, source });
   }
   return entries;
 }

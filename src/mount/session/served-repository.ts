@@ -31,7 +31,7 @@ export async function loadFacts(
 }
 
 /** Where the table itself is damaged in the store, what the backup saw when it was taken still tells. */
-async function surveyOf(image: Image, { layout }: Manifest): Promise<Survey> {
+export async function surveyOf(image: Image, { layout }: Manifest): Promise<Survey> {
   try {
     return await image.survey();
   } catch (error) {

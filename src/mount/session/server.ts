@@ -2,9 +2,8 @@
  *  through an engine. It never touches the mount. It ends when the kernel has let go of the mount, and unmounts
  *  when it is told to end or the session process is no more. */
 
-import { CairnError } from '../../base/errors.js';
 import type { Logger, LogLevel } from '../../base/log.js';
-import { visible } from '../../base/visible.js';
+import { noSuchDisk } from '../../policy/expression.js';
 import type { Engine, EngineName, Serving } from '../engine/engine.js';
 import { fuseNativeEngine } from '../engine/fuse-native/fuse-native-engine.js';
 import { ImagePool } from '../image-pool.js';
@@ -86,14 +85,7 @@ class Server {
   #checkDisks(): void {
     const known = new Set(this.repository.disks());
     const unknown = this.request.disks?.find((disk) => !known.has(disk));
-    if (unknown === undefined) return;
-    throw new CairnError(
-      'NO_SUCH_DISK',
-      `There is no disk “${visible(unknown)}” in ${visible(this.request.repository)}.`,
-      {
-        hint: 'cairn list shows what there is.',
-      },
-    );
+    if (unknown !== undefined) throw noSuchDisk(unknown, known);
   }
 
   #listing(): Listing {

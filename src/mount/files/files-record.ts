@@ -1,0 +1,44 @@
+/** What `cairn files` has mounted where, kept in the run directory from before the first step until after the
+ *  last one is undone. Whatever is interrupted can be undone from it. */
+import { createHash } from 'node:crypto';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { runDirectory } from '../session/run-directory.js';
+
+export interface FilesRecord {
+  readonly mountpoint: string;
+  readonly disk: string;
+  readonly revision: string;
+  /** The private mount of the repository. Whatever lies on its loop devices belongs to this record. */
+  readonly view: string;
+}
+
+export async function viewPath(mountpoint: string): Promise<string> {
+  return join(await runDirectory(), `view-${digestOf(mountpoint)}`);
+}
+
+export async function writeFilesRecord(record: FilesRecord): Promise<void> {
+  await writeFile(await recordPath(record.mountpoint), `${JSON.stringify(record, null, 2)}\n`, {
+    mode: 0o600,
+  });
+}
+
+export async function readFilesRecord(mountpoint: string): Promise<FilesRecord | null> {
+  try {
+    return JSON.parse(await readFile(await recordPath(mountpoint), 'utf8')) as FilesRecord;
+  } catch {
+    return null;
+  }
+}
+
+export async function removeFilesRecord(mountpoint: string): Promise<void> {
+  await rm(await recordPath(mountpoint), { force: true });
+}
+
+async function recordPath(mountpoint: string): Promise<string> {
+  return join(await runDirectory(), `files-${digestOf(mountpoint)}.json`);
+}
+
+function digestOf(mountpoint: string): string {
+  return createHash('sha256').update(mountpoint).digest('hex').slice(0, 16);
+}

@@ -1,0 +1,17 @@
+/** The program of the serving process over a real repository. Standard error is the log. */
+import { createLogger } from '../../base/log.js';
+import { openImage } from '../../native/index.js';
+import { openRepository } from '../../repository/repository.js';
+import { runServer } from './server.js';
+
+runServer(async (directory, log) => {
+  const repository = await openRepository(directory, { log });
+  for (const warning of repository.warnings) log.warn(warning);
+  return {
+    refresh: () => repository.refresh(),
+    disks: () => repository.disks(),
+    revisions: () => repository.revisions(),
+    manifest: (disk, revision) => repository.manifest(disk, revision),
+    openImage: (disk, revision) => openImage(repository.diskDir(disk), revision),
+  };
+}, createLogger);
