@@ -230,10 +230,17 @@ impl Before {
             };
             found.sequence = found.sequence.max(manifest.sequence + newer);
             found.highest = found.highest.max(SegmentId(manifest.highest_segment));
-            let state = State::read(&**disk.files(), &disk.paths().state(id))?;
+            let is_trusted = match State::read(&**disk.files(), &disk.paths().state(id)) {
+                Ok(state) => state.trust != Trust::Distrusted,
+                Err(error @ Error::Corrupt { .. }) => {
+                    warnings.push(format!("{error}; its revision was passed over as the parent"));
+                    false
+                }
+                Err(error) => return Err(error),
+            };
             let fits = manifest.block_size_bytes == disk.file().block_size_bytes
                 && manifest.map.fanout.entries() == disk.file().fanout;
-            if fits && state.trust != Trust::Distrusted {
+            if fits && is_trusted {
                 found.parent = Some(manifest.clone());
             }
             found.newest.get_or_insert(manifest);

@@ -1,6 +1,7 @@
 //! A disk's directory: making it, locking it, finding its newest revision, and sweeping what an
 //! interrupted backup left.
 
+use std::collections::HashSet;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ impl Disk {
         files.open(&paths.lock(), io::Mode::CreateNew).at("making", &paths.lock())?;
         io::replace(&*files, &paths.disk_file(), &text::encode(&file)?).at("writing", &paths.disk_file())?;
         if let Some(parent) = directory.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             files.sync_directory(parent).at("syncing", parent)?;
         }
         Ok(Self { files, paths, file })
@@ -149,7 +151,8 @@ impl Disk {
     }
 
     /// Clears up after an interrupted backup: segments above `highest_known` are adopted if they are
-    /// sealed and sync again, else unlinked; so are temporary files. The caller holds the lock.
+    /// sealed and sync again, else unlinked; so are temporary files, and state files that never got
+    /// their manifest. The caller holds the lock.
     ///
     /// # Errors
     /// `Io` where the directories cannot be listed or a useless file cannot be unlinked.
@@ -170,7 +173,8 @@ impl Disk {
         }
         for directory in [&self.paths.directory, &self.paths.revisions(), &directory] {
             let names = self.files.list(directory).at("listing", directory)?;
-            for name in names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+            let all: HashSet<&str> = names.iter().map(String::as_str).collect();
+            for name in names.iter().filter(|name| is_left_over(name, &all)) {
                 let path = directory.join(name);
                 self.files.unlink(&path).at("removing", &path)?;
                 swept.unlinked += 1;
@@ -178,6 +182,12 @@ impl Disk {
         }
         Ok(swept)
     }
+}
+
+/// Whether a name of the store's can only come from an interrupted operation.
+fn is_left_over(name: &str, all: &HashSet<&str>) -> bool {
+    let lacks_manifest = |id: &str| RevisionId::parse(id).is_some() && !all.contains(format!("{id}.json").as_str());
+    name.ends_with(TEMPORARY_SUFFIX) || name.strip_suffix(".state.json").is_some_and(lacks_manifest)
 }
 
 /// The present time, to the millisecond, as manifests have it.
