@@ -1,0 +1,223 @@
+/** Taking a revision of a disk. */
+import path from 'node:path';
+import { CairnError } from '../base/errors.js';
+import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
+import { visible } from '../base/visible.js';
+import {
+  type BackupParams,
+  type BackupResult,
+  type DiskLock,
+  startBackup,
+  startHeldBackup,
+} from '../native/index.js';
+import { makeDiskDirectory, removeDiskDirectory } from '../repository/disk-directory.js';
+import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
+import { startOperation } from '../repository/journal.js';
+import type { Repository } from '../repository/repository.js';
+import { refuseOtherDevice } from '../source/identity.js';
+import { parseSource, type StreamSize } from '../source/parse-source.js';
+import type { OpenSource, Source, SourceDescription } from '../source/source.js';
+import { type JobOptions, runJob, untilCancelled } from './job.js';
+import { noteFailed, noteFinished } from './on-disk.js';
+
+export interface BackupOptions extends LockOptions, JobOptions {
+  readonly disk: string;
+  /** Absent: the file or device that the last revision was read from. */
+  readonly source?: string | undefined;
+  /** What `--size` says of a stream. */
+  readonly size?: StreamSize | undefined;
+  /** `manual` when none is given. */
+  readonly tags?: readonly string[] | undefined;
+  /** Another device may have taken the place of the last revision's. */
+  readonly newSource?: boolean | undefined;
+}
+
+export interface BackupOutcome extends BackupResult {
+  readonly disk: string;
+}
+
+/** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
+ *  no revision, and a disk that it would have begun is not there.
+ *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
+export async function backup(repo: Repository, options: BackupOptions): Promise<BackupOutcome> {
+  const disk = diskName(options.disk);
+  const tags = [...new Set((options.tags?.length ? options.tags : ['manual']).map(tagName))];
+  repo.requireWritable();
+  const source = chooseSource(repo, disk, options);
+  const description = await source.inspect();
+  refuseOwnFiles(repo, description);
+  const { lock, isNew } = await hold(repo, disk, options);
+  try {
+    await repo.refreshDisk(disk);
+    const warnings = options.newSource === true ? [] : compareWithLast(repo, disk, description);
+    const result = await noted(repo, disk, { description, tags }, () =>
+      transfer(repo, { disk, lock, source, description, tags }, options),
+    );
+    return { disk, ...result, warnings: [...warnings, ...result.warnings] };
+  } catch (error) {
+    lock.release();
+    if (isNew) await removeEmpty(repo, disk);
+    throw error;
+  } finally {
+    lock.release();
+  }
+}
+
+function chooseSource(repo: Repository, disk: DiskName, { source, size }: BackupOptions): Source {
+  if (source !== undefined) return parseSource(source, size);
+  const last = repo.newest(disk);
+  if (last === undefined) {
+    throw new CairnError('USAGE', `Disk “${disk}” has no revision yet, so its source is not known.`, {
+      hint: `Name it: cairn backup ${disk} --source <path>`,
+    });
+  }
+  const { spec } = repo.manifest(disk, last.revision).source;
+  const known =
+    typeof spec === 'string'
+      ? parseSource(spec, size ?? (spec === 'stream:-' ? 'unknown' : undefined))
+      : null;
+  if (known?.repeatable === true) return known;
+  const what = `The last revision of “${disk}” was read from a stream or command, which is not run again by itself.`;
+  throw new CairnError('USAGE', what, { hint: `Name the source: cairn backup ${disk} --source <spec>` });
+}
+
+/** A repository that backs itself up grows while it is read. */
+function refuseOwnFiles(repo: Repository, description: SourceDescription): void {
+  for (const file of [description['path'], description['backingFile']]) {
+    if (typeof file !== 'string' || !file.startsWith(repo.dir + path.sep)) continue;
+    throw new CairnError(
+      'REFUSED',
+      `The source ${visible(file)} lies inside the repository ${visible(repo.dir)}.`,
+      {
+        hint: 'Back up something outside of it.',
+      },
+    );
+  }
+}
+
+/** Takes the lock; a disk that is not there is made first. */
+async function hold(
+  repo: Repository,
+  disk: DiskName,
+  options: LockOptions,
+): Promise<{ lock: DiskLock; isNew: boolean }> {
+  for (let attemptsLeft = 3; ; attemptsLeft--) {
+    const isNew = makeDiskDirectory(repo.layout, disk, repo.defaults);
+    try {
+      return { lock: await acquireDisk(repo.diskDir(disk), 'backup', options), isNew };
+    } catch (error) {
+      // Its first backup failed meanwhile and took the directory away, so this one is the first.
+      const vanished = error instanceof CairnError && error.code === 'NOT_FOUND';
+      if (!vanished || attemptsLeft === 0) throw error;
+    }
+  }
+}
+
+/** @returns warnings
+ *  @throws {CairnError} REFUSED */
+function compareWithLast(repo: Repository, disk: DiskName, description: SourceDescription): string[] {
+  const last = repo.newest(disk);
+  if (last === undefined) return [];
+  let known: Readonly<Record<string, unknown>>;
+  try {
+    known = repo.manifest(disk, last.revision).source;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return [`Whether the source still is the same device could not be checked: ${reason}`];
+  }
+  refuseOtherDevice(disk, description, known);
+  return [];
+}
+
+interface About {
+  readonly description: SourceDescription;
+  readonly tags: readonly TagName[];
+}
+
+/** Notes the beginning in the disk's log, and the end after the catalog has it. */
+async function noted(
+  repo: Repository,
+  disk: DiskName,
+  { description, tags }: About,
+  work: () => Promise<BackupResult>,
+): Promise<BackupResult> {
+  const diskDir = repo.diskDir(disk);
+  const started = startOperation(diskDir, 'backup', { source: description.spec, tags });
+  try {
+    const result = await work();
+    await repo.refreshDisk(disk);
+    const { warnings, ...details } = result;
+    const warning = noteFinished(repo, started, diskDir, { ...details, warnings });
+    return warning === null ? result : { ...result, warnings: [...warnings, warning] };
+  } catch (error) {
+    noteFailed(repo, started, diskDir, error);
+    throw error;
+  }
+}
+
+interface Transfer extends About {
+  readonly disk: DiskName;
+  readonly lock: DiskLock;
+  readonly source: Source;
+}
+
+async function transfer(repo: Repository, plan: Transfer, options: JobOptions): Promise<BackupResult> {
+  const { disk, lock, source, description, tags } = plan;
+  const opened = await source.open();
+  try {
+    const { native, consistency } = opened;
+    const params: BackupParams = {
+      diskDir: repo.diskDir(disk),
+      disk,
+      lock,
+      source: native,
+      description,
+      consistency,
+      tags,
+    };
+    if (opened.confirmed === undefined) return await runJob(() => startBackup(params), options);
+    return await transferConfirmed(params, opened.confirmed, options);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Commits only when the source says that its bytes are good. */
+async function transferConfirmed(
+  params: BackupParams,
+  confirmed: NonNullable<OpenSource['confirmed']>,
+  options: JobOptions,
+): Promise<BackupResult> {
+  let pending: Awaited<ReturnType<ReturnType<typeof startHeldBackup>['result']>>;
+  try {
+    pending = await runJob(() => startHeldBackup(params), options);
+  } catch (error) {
+    // Too few bytes are the consequence; why the command stopped is the cause, if it knows.
+    if (error instanceof CairnError && error.code === 'SOURCE_SHORT')
+      await untilCancelled(confirmed(), options.signal);
+    throw error;
+  }
+  try {
+    await untilCancelled(confirmed(), options.signal);
+  } catch (error) {
+    await pending.abort();
+    throw error;
+  }
+  return await pending.commit();
+}
+
+/** Takes away the directory of a disk whose first backup failed, unless another has begun one there. */
+async function removeEmpty(repo: Repository, disk: DiskName): Promise<void> {
+  try {
+    const lock = await acquireDisk(repo.diskDir(disk), 'backup');
+    try {
+      await repo.refreshDisk(disk);
+      if (repo.newest(disk) === undefined) removeDiskDirectory(repo.layout, disk);
+    } finally {
+      lock.release();
+    }
+    await repo.refreshDisk(disk);
+  } catch (error) {
+    repo.log.warn({ err: error, disk }, 'the directory of a disk without revisions stays');
+  }
+}

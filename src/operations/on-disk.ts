@@ -1,0 +1,83 @@
+/** The way of every operation that changes a disk: lock, note it, do it, bring the catalog up to date, note the end. */
+import type { CairnError } from '../base/errors.js';
+import type { DiskName } from '../base/ids.js';
+import type { DiskLock } from '../native/index.js';
+import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
+import { type Details, type StartedOperation, startOperation } from '../repository/journal.js';
+import type { Repository } from '../repository/repository.js';
+
+export interface DiskWork<T> {
+  readonly result: T;
+  /** For the line `finished`. */
+  readonly details: Details;
+  /** The name that the disk has now, where it has another; null when it is gone. */
+  readonly disk?: DiskName | null;
+}
+
+/** @throws {CairnError} READ_ONLY | NO_SUCH_DISK | LOCKED | CANCELLED, and what `work` throws */
+export async function onDisk<T>(
+  repo: Repository,
+  disk: DiskName,
+  operation: string,
+  details: Details,
+  options: LockOptions,
+  work: (lock: DiskLock) => DiskWork<T>,
+): Promise<T> {
+  repo.requireWritable();
+  const diskDir = repo.diskDir(disk);
+  const lock = await acquireDisk(diskDir, operation, options);
+  try {
+    // What another process changed while this one waited counts.
+    await repo.refreshDisk(disk);
+    const started = startOperation(diskDir, operation, details);
+    const done = attempt(repo, started, diskDir, () => work(lock));
+    const after = done.disk === undefined ? disk : done.disk;
+    await repo.refreshDisk(disk);
+    if (after !== null && after !== disk) await repo.refreshDisk(after);
+    if (after !== null) noteFinished(repo, started, repo.diskDir(after), done.details);
+    return done.result;
+  } finally {
+    lock.release();
+  }
+}
+
+/** Writes the line `finished`. What is done stays done when the line cannot be written, so this warns and goes on.
+ *  @returns the warning, if there is one */
+export function noteFinished(
+  repo: Repository,
+  started: StartedOperation,
+  diskDir: string,
+  details: Details,
+): string | null {
+  try {
+    started.finished(diskDir, details);
+    return null;
+  } catch (error) {
+    const warning = `The log does not show the end: ${(error as CairnError).message}`;
+    repo.log.warn(warning);
+    return warning;
+  }
+}
+
+/** Writes the line `failed`; the error that led here counts, not one in noting it. */
+export function noteFailed(
+  repo: Repository,
+  started: StartedOperation,
+  diskDir: string,
+  error: unknown,
+): void {
+  try {
+    started.failed(diskDir, error);
+  } catch (second) {
+    repo.log.warn({ err: second }, 'the log does not show the failure');
+  }
+}
+
+function attempt<T>(repo: Repository, started: StartedOperation, diskDir: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    noteFailed(repo, started, diskDir, error);
+    throw error;
+  }
+}
