@@ -5,7 +5,7 @@ import { blockDeviceNumber, deviceNumber, readBlockDevice } from '../base/block-
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
-import { surveyPath } from '../native/index.js';
+import { diskIdOf } from './disk-id.js';
 import type { OpenSource, Source, SourceDescription } from './source.js';
 
 export class PathSource implements Source {
@@ -74,12 +74,6 @@ async function describeDevice(about: About, stats: Stats): Promise<SourceDescrip
     backingFile: loop?.file ?? null,
     diskId: await diskIdOf(about.path),
   };
-}
-
-/** The GUID or signature in the partition table; null where there is no table, or one that names nothing. */
-async function diskIdOf(file: string): Promise<string | null> {
-  const { table } = await surveyPath(file);
-  return table === null || /^[0-]*$/.test(table.diskId) ? null : table.diskId;
 }
 
 function refuseUnreadable(file: string, stats: Stats): void {

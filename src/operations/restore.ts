@@ -1,0 +1,120 @@
+/** Writing a revision to a file, a block device or standard output. */
+import { isatty } from 'node:tty';
+import { CairnError } from '../base/errors.js';
+import type { RevisionRow } from '../base/revision-row.js';
+import { formatBytes } from '../base/units.js';
+import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
+import { type StartedOperation, startOperation } from '../repository/journal.js';
+import type { Repository } from '../repository/repository.js';
+import { diskIdOf } from '../source/disk-id.js';
+import { type Confirm, guardTarget } from '../target/guard.js';
+import { isSourceOf } from '../target/source-match.js';
+import { resolveTarget, type Target } from '../target/target.js';
+import { type JobOptions, runJob } from './job.js';
+import { noteFailed, noteFinished } from './on-disk.js';
+
+export interface RestoreOptions extends JobOptions {
+  /** An expression; a bare disk means its latest revision. */
+  readonly revision: string;
+  /** A file, a block device, or `-` for standard output. */
+  readonly target: string;
+  readonly overwrite?: boolean | undefined;
+  /** The code of what stands on the target. */
+  readonly expect?: string | undefined;
+  /** Answers plain questions with yes; the code is never one. */
+  readonly yes?: boolean | undefined;
+  /** Absent: nobody is there to ask. */
+  readonly confirm?: Confirm | undefined;
+}
+
+export interface RestoreOutcome extends RestoreResult {
+  readonly disk: string;
+  readonly revision: string;
+  readonly warnings: string[];
+}
+
+/** Resolves when all is written and synced. Reads only from the repository, which may be read-only or full.
+ *  @throws {CairnError} USAGE | NO_SUCH_DISK | NO_SUCH_REVISION | AMBIGUOUS_REVISION | REFUSED | TARGET_TOO_SMALL |
+ *  TARGET_FAILED | NO_SPACE | CORRUPT | CANCELLED */
+export async function restore(repo: Repository, options: RestoreOptions): Promise<RestoreOutcome> {
+  const { row, notes } = repo.find(options.revision, { bareDiskMeansLatest: true });
+  const target = options.target === '-' ? standardOutput() : await clearedTarget(repo, row, options);
+  const diskDir = repo.diskDir(row.disk);
+  const where = 'path' in target.native ? target.native.path : '-';
+  const { started, warnings } = note(repo, diskDir, { revision: row.revision, target: where });
+  try {
+    const { native, overwrite } = target;
+    const params: RestoreParams = { diskDir, revision: row.revision, target: native, overwrite };
+    const result = await runJob(() => startRestore(params), options);
+    const unnoted = started === null ? null : noteFinished(repo, started, diskDir, { ...result });
+    if (unnoted !== null) warnings.push(unnoted);
+    return { ...result, disk: row.disk, revision: row.revision, warnings: [...notes, ...warnings] };
+  } catch (error) {
+    if (started !== null) noteFailed(repo, started, diskDir, error);
+    throw error;
+  }
+}
+
+interface Cleared {
+  readonly native: RestoreParams['target'];
+  readonly overwrite: boolean;
+}
+
+function standardOutput(): Cleared {
+  if (isatty(1)) {
+    throw new CairnError('USAGE', 'A disk image is not written to a terminal.', {
+      hint: 'Redirect it: cairn restore … - > disk.img, or pipe it into another program.',
+    });
+  }
+  return { native: { fd: 1 }, overwrite: false };
+}
+
+async function clearedTarget(repo: Repository, row: RevisionRow, options: RestoreOptions): Promise<Cleared> {
+  const target = resolveTarget(options.target);
+  await guardTarget({
+    target,
+    sizeBytes: row.sizeBytes,
+    replacement: `${row.disk}@${row.revision} (${formatBytes(row.sizeBytes)})`,
+    repositoryDir: repo.dir,
+    sourceOf: await disksReadFrom(repo, target),
+    overwrite: options.overwrite === true,
+    expect: options.expect,
+    yes: options.yes === true,
+    confirm: options.confirm,
+  });
+  const overwrite = target.kind === 'file' && target.existing !== null;
+  return { native: { path: target.path, kind: target.kind }, overwrite };
+}
+
+/** Disks whose last revision was read from the target. */
+async function disksReadFrom(repo: Repository, target: Target): Promise<string[]> {
+  const diskId = target.kind === 'device' ? await diskIdOf(target.path) : null;
+  return repo.disks().filter((disk) => {
+    const last = repo.newest(disk);
+    if (last === undefined) return false;
+    try {
+      return isSourceOf(target, repo.manifest(disk, last.revision).source, diskId);
+    } catch (error) {
+      // One damaged manifest must not keep all other disks from being restored.
+      repo.log.warn({ err: error, disk }, 'the source of a disk is not known');
+      return false;
+    }
+  });
+}
+
+/** A restore is noted where that is possible: what only reads must work on read-only media and full file systems. */
+function note(
+  repo: Repository,
+  diskDir: string,
+  details: Record<string, unknown>,
+): { started: StartedOperation | null; warnings: string[] } {
+  if (!repo.writable) return { started: null, warnings: [] };
+  try {
+    return { started: startOperation(diskDir, 'restore', details), warnings: [] };
+  } catch (error) {
+    return {
+      started: null,
+      warnings: [`The restore is not in the disk's log: ${(error as CairnError).message}`],
+    };
+  }
+}

@@ -1,0 +1,130 @@
+/** Refuses targets that must not be overwritten, or not without a person having looked at what would be lost.
+ *
+ *  A target in use, read-only, too small or inside the repository is refused whatever is said. A file that is not
+ *  empty wants `--overwrite`. A device with something on it, and the source of a disk, want `--overwrite` and the code of
+ *  what stands there, which a person reads off and types, or gives as `--expect`: no other flag replaces it. */
+import path from 'node:path';
+import { CairnError } from '../base/errors.js';
+import { formatBytes } from '../base/units.js';
+import { visible } from '../base/visible.js';
+import { isSameCode, type Standing, standingOf } from './standing.js';
+import type { Target } from './target.js';
+import { usesOf } from './uses.js';
+
+/** Shows a question and gives back what a person typed. */
+export type Confirm = (question: string) => Promise<string>;
+
+export interface GuardRequest {
+  readonly target: Target;
+  readonly sizeBytes: number;
+  /** What would be put there, as in “web@20261120T201500Z-k3f9 (8 GiB)”. */
+  readonly replacement: string;
+  readonly repositoryDir: string;
+  /** Disks of this repository that are backed up from the target. */
+  readonly sourceOf: readonly string[];
+  readonly overwrite: boolean;
+  /** The code that somebody read off before. */
+  readonly expect?: string | undefined;
+  /** Answers plain questions with yes; the code is never one. */
+  readonly yes: boolean;
+  /** Absent: nobody is there to ask. */
+  readonly confirm?: Confirm | undefined;
+}
+
+/** Returns when the target may be written.
+ *  @throws {CairnError} REFUSED | TARGET_TOO_SMALL | NOT_PERMITTED | IO */
+export async function guardTarget(request: GuardRequest): Promise<void> {
+  const { target, sourceOf } = request;
+  refuseUnconditionally(request);
+  if (target.kind === 'file' && target.existing === null) return;
+  const standing = await standingOf(target);
+  if (request.expect !== undefined && !isSameCode(request.expect, standing.code)) {
+    throw refused(
+      request,
+      standing,
+      `The code ${visible(request.expect)} is not the one of what stands there now.`,
+    );
+  }
+  if (target.kind === 'file' && standing.sizeBytes === 0 && sourceOf.length === 0) return;
+  const needsCode = sourceOf.length > 0 || (target.kind === 'device' && standing.hasContent);
+  if (needsCode) return await demandCode(request, standing);
+  if (target.kind === 'device') return await askPlainly(request, standing);
+  if (!request.overwrite) {
+    throw new CairnError(
+      'REFUSED',
+      `${visible(target.path)} exists and is not empty (${formatBytes(standing.sizeBytes)}).`,
+      {
+        hint: 'Give --overwrite to replace it, or name another file.',
+      },
+    );
+  }
+}
+
+function refuseUnconditionally({ target, sizeBytes, repositoryDir }: GuardRequest): void {
+  const shown = visible(target.path);
+  const refuse = (why: string, hint: string): never => {
+    throw new CairnError('REFUSED', `The target ${shown} ${why}.`, { hint });
+  };
+  const backing = target.kind === 'device' ? (target.device.loop?.file ?? '') : '';
+  if ([target.path, backing].some((file) => file.startsWith(repositoryDir + path.sep))) {
+    refuse(`lies inside the repository ${visible(repositoryDir)}`, 'Restore to somewhere outside of it.');
+  }
+  const uses = usesOf(target);
+  if (uses.length > 0)
+    refuse(uses.join(' and '), 'No flag overrides this: end that use first, or choose another target.');
+  if (target.kind === 'file') return;
+  const { device } = target;
+  if (device.readOnly)
+    refuse('is read-only', 'Make it writable (blockdev --setrw), or choose another target.');
+  if (device.sizeBytes < sizeBytes) {
+    const [has, needs] = [formatBytes(device.sizeBytes), formatBytes(sizeBytes)];
+    const what = `The target ${shown} has ${has} (${device.sizeBytes} bytes) and the image ${needs} (${sizeBytes} bytes).`;
+    throw new CairnError('TARGET_TOO_SMALL', what, { hint: 'Choose a target that is at least as big.' });
+  }
+}
+
+async function demandCode(request: GuardRequest, standing: Standing): Promise<void> {
+  const { overwrite, expect, confirm } = request;
+  if (!overwrite) throw refused(request, standing, 'It was not to be overwritten.');
+  // That it is the right one was checked already.
+  if (expect !== undefined) return;
+  if (confirm === undefined) throw refused(request, standing, 'Nobody confirmed that this may be lost.');
+  const question = `${report(request, standing)}\nAll of it would be lost. Type ${standing.code} to go on: `;
+  if (isSameCode(await confirm(question), standing.code)) return;
+  throw new CairnError(
+    'REFUSED',
+    `Nothing was written: the code of ${visible(request.target.path)} was not typed.`,
+  );
+}
+
+async function askPlainly(request: GuardRequest, standing: Standing): Promise<void> {
+  const { confirm, yes, expect } = request;
+  if (confirm === undefined || yes || expect !== undefined) return;
+  const question = `${report(request, standing)}\nNothing known stands on it. Type yes to go on: `;
+  if ((await confirm(question)).trim().toLowerCase() === 'yes') return;
+  throw new CairnError(
+    'REFUSED',
+    `Nothing was written to ${visible(request.target.path)}: it was not confirmed.`,
+  );
+}
+
+function refused(request: GuardRequest, standing: Standing, why: string): CairnError {
+  const flags = `--overwrite --expect ${standing.code}`;
+  return new CairnError('REFUSED', `${report(request, standing)}\n${why}`, {
+    hint: `If all of that may be lost, give ${flags}`,
+  });
+}
+
+/** What stands there and what would be put in its place. */
+function report(
+  { sourceOf, replacement }: GuardRequest,
+  { lines: [headline, ...content] }: Standing,
+): string {
+  const lines = [
+    `${headline}${content.length === 0 ? '' : ' holds:'}`,
+    ...content.map((line) => `  ${line}`),
+  ];
+  for (const disk of sourceOf) lines.push(`Disk “${disk}” is backed up from it.`);
+  lines.push(`It would be overwritten by ${replacement}.`);
+  return lines.join('\n');
+}
