@@ -11,6 +11,7 @@ export interface OutputStream extends Writable {
 
 export class Output {
   readonly #warnings: string[] = [];
+  readonly #warned = new Set<string>();
   readonly #stdout: OutputStream;
   readonly #stderr: OutputStream;
   #resultStream: OutputStream;
@@ -41,10 +42,27 @@ export class Output {
     this.#resultStream = this.#stderr;
   }
 
-  /** A listing, which is what the user asked for. */
+  /** A listing, which is what the user asked for. The field `warnings` of a result is told as `warn` tells it. */
   result(value: unknown, text: string): void {
-    if (this.json) this.#document(value);
+    const { document, warnings } = withoutWarnings(value);
+    for (const sentence of warnings) this.warn(sentence);
+    if (this.json) this.#document(document);
     else if (text !== '') this.#write(this.#resultStream, `${text}\n`);
+  }
+
+  /** A listing that may be longer than memory: an array, element by element. When `values` fails half-way, the array
+   *  is left open, so that what came of it cannot pass for the whole, and the failure is told on stderr. */
+  async resultArray(values: AsyncIterable<unknown>): Promise<void> {
+    this.#tellWarnings();
+    let separator = '[';
+    for await (const value of values) {
+      if (this.#stdout.destroyed) return;
+      const hasRoom = this.#stdout.write(`${separator}${JSON.stringify(value)}`);
+      separator = ',\n';
+      this.#resultStream = this.#stderr;
+      if (!hasRoom) await drained(this.#stdout);
+    }
+    this.#stdout.write(separator === '[' ? '[]\n' : ']\n');
   }
 
   /** Text that grows while the command runs and is its result for a person; a program that asked for JSON finds it on
@@ -59,8 +77,10 @@ export class Output {
   }
 
   /** Something that a person should know although the command succeeds. Part of the JSON document where that is an
-   *  object, and on stderr otherwise. */
+   *  object, and on stderr otherwise. Said once, however many notice it. */
   warn(sentence: string): void {
+    if (this.#warned.has(sentence)) return;
+    this.#warned.add(sentence);
     if (this.json) this.#warnings.push(sentence);
     else this.#write(this.#stderr, `cairn: warning: ${sentence}\n`);
   }
@@ -92,12 +112,17 @@ export class Output {
 
   #document(value: unknown): void {
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    if (!isObject) this.#tellWarnings();
     const warnings = this.#warnings.splice(0);
-    const document = isObject && warnings.length > 0 ? withWarnings(value, warnings) : value;
-    if (!isObject) {
-      for (const sentence of warnings) this.#write(this.#stderr, `cairn: warning: ${sentence}\n`);
-    }
+    const document = warnings.length > 0 ? { ...(value as object), warnings } : value;
     this.#write(this.#resultStream, `${JSON.stringify(document)}\n`);
+  }
+
+  /** For documents that have no room for them. */
+  #tellWarnings(): void {
+    for (const sentence of this.#warnings.splice(0)) {
+      this.#write(this.#stderr, `cairn: warning: ${sentence}\n`);
+    }
   }
 
   #write(stream: OutputStream, text: string): void {
@@ -109,10 +134,11 @@ export class Output {
   }
 }
 
-/** A result may bring warnings of its own; those of the way there come first. */
-function withWarnings(value: object, warnings: readonly string[]): object {
-  const own = 'warnings' in value && Array.isArray(value.warnings) ? value.warnings : [];
-  return { ...value, warnings: [...warnings, ...own] };
+function withoutWarnings(value: unknown): { document: unknown; warnings: readonly string[] } {
+  if (typeof value !== 'object' || value === null || !('warnings' in value))
+    return { document: value, warnings: [] };
+  const { warnings, ...document } = value;
+  return { document, warnings: Array.isArray(warnings) ? warnings : [] };
 }
 
 /** A stream whose reader has gone is as drained as it will ever be. */

@@ -1,15 +1,45 @@
 /** The program: its options, its commands, its help. */
 import { Command } from 'commander';
 import { VERSION } from '../base/version.js';
+import * as backup from './commands/backup.js';
+import * as catalog from './commands/catalog.js';
 import * as completion from './commands/completion.js';
+import * as demo from './commands/demo.js';
+import * as diff from './commands/diff.js';
+import * as disk from './commands/disk.js';
+import * as files from './commands/files.js';
 import * as init from './commands/init.js';
 import * as list from './commands/list.js';
+import * as log from './commands/log.js';
+import * as mount from './commands/mount.js';
+import * as protect from './commands/protect.js';
+import * as show from './commands/show.js';
+import * as tag from './commands/tag.js';
+import * as umount from './commands/umount.js';
+import * as unprotect from './commands/unprotect.js';
 import type { ProcessContext } from './context.js';
 import { addGlobals, readGlobals } from './globals.js';
 import { addExamples, closingHelp } from './help.js';
 
 /** A command file registers itself; what it needs beyond its options it loads when it runs. */
-const COMMANDS = [init, list, completion];
+const COMMANDS = [
+  init,
+  backup,
+  list,
+  show,
+  log,
+  diff,
+  mount,
+  umount,
+  files,
+  tag,
+  protect,
+  unprotect,
+  disk,
+  catalog,
+  completion,
+  demo,
+];
 
 export function buildProgram(context: ProcessContext): Command {
   const program = new Command('cairn')

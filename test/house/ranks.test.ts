@@ -52,7 +52,9 @@ function breaches(file: SourceFile): string[] {
 }
 
 function roomBreach(file: string, room: string, rank: number, specifier: string): string | undefined {
-  if (specifier.endsWith('.node')) return room === 'native' ? undefined : 'only src/native loads the addon';
+  if (specifier.includes('/native/node/')) {
+    return room === 'native' ? undefined : 'only src/native knows the addon';
+  }
   if (!specifier.endsWith('.js')) return `${specifier} does not end in .js`;
   const imported = path.posix.join(path.posix.dirname(file), specifier);
   if (!imported.startsWith('src/')) return `${specifier} leaves src`;

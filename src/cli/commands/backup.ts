@@ -1,0 +1,79 @@
+/** cairn backup <disk> */
+import type { Command } from 'commander';
+import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
+import type { BackupOutcome } from '../../operations/backup.js';
+import type { CliContext } from '../context.js';
+import { addExamples, GROUPS } from '../help.js';
+
+interface Options {
+  readonly source?: string;
+  readonly size?: number | 'unknown';
+  readonly tag: string[];
+  readonly newSource?: true;
+}
+
+export function register(program: Command, context: CliContext): void {
+  const command = program
+    .command('backup')
+    .helpGroup(GROUPS.taking)
+    .summary('take a revision of a disk')
+    .description(
+      'Takes a revision of a disk: reads its source once and stores what the repository does not have yet.\n' +
+        'The first backup makes the disk; later ones read the same source when none is named.',
+    )
+    .argument('<disk>', 'what the disk is called in the repository')
+    .option('--source <spec>', 'a path, file:<path>, exec:<command>, or stream:- for standard input')
+    .option(
+      '--size <size>',
+      'exactly this much must come from a stream; “unknown” takes whatever comes',
+      parseStreamSize,
+    )
+    .option('--tag <tag>', 'give the revision a tag; may be repeated (default: manual)', collect, [])
+    .option('--new-source', 'another device has taken the place of the one that was read before')
+    .action((disk: string, { source, size, tag, newSource }: Options) =>
+      context.withRepository(async (repository) => {
+        const { backup } = await import('../../operations/backup.js');
+        const progress = context.progress(disk);
+        try {
+          const outcome = await backup(repository, {
+            disk,
+            source,
+            size,
+            tags: tag,
+            newSource,
+            signal: context.signal,
+            onProgress: progress.update,
+            waitMs: context.globals.waitMs,
+          });
+          context.output.done(outcome, sentence(outcome));
+        } finally {
+          progress.stop();
+        }
+      }),
+    );
+  addExamples(
+    command,
+    ['cairn backup vm1 --source /dev/vg0/vm1 --tag daily', 'a device'],
+    ['cairn backup vm1', 'the same device again'],
+    ['cairn backup web --source "exec:ssh web cat /dev/vda" --size 20GiB', 'what a command writes'],
+    ['zcat old.img.gz | cairn backup old --source stream:- --size unknown', 'standard input'],
+  );
+}
+
+/** `vm1@…: 8 GiB disk, 82 MiB changed, 31 MiB stored, 4.1 s (live)` */
+export function sentence(outcome: BackupOutcome): string {
+  const { disk, revision, sizeBytes, changedBytes, storedBytes, durationMs, consistency, unchanged } =
+    outcome;
+  const what = unchanged
+    ? 'unchanged, so only the manifest was stored'
+    : `${formatBytes(changedBytes)} changed, ${formatBytes(storedBytes)} stored`;
+  return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${formatDuration(durationMs)} (${consistency})`;
+}
+
+function parseStreamSize(text: string): number | 'unknown' {
+  return text === 'unknown' ? 'unknown' : parseSize(text);
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}

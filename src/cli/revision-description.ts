@@ -1,0 +1,107 @@
+/** One revision for a person: facts, a picture of its partitions, and a table of them. Pure. */
+import { formatBytes, formatDuration } from '../base/units.js';
+import { visible } from '../base/visible.js';
+import type { FileSystem, Partition, Volume } from '../native/types.js';
+import type { ShownRevision } from '../operations/show.js';
+import { partitionPicture } from './partition-picture.js';
+import type { Style } from './style.js';
+import { renderFields, renderTable } from './table.js';
+import { age, localTime } from './when.js';
+
+export interface DescriptionOptions {
+  readonly columns: number;
+  readonly unicode: boolean;
+  readonly nowMs: number;
+  readonly style: Style;
+}
+
+const CONSISTENCIES: Readonly<Record<ShownRevision['consistency'], string>> = {
+  live: 'live: it was read while it may have been written, so it is smeared over the reading time',
+  snapshot: 'snapshot: nothing was written while it was read',
+  frozen: 'frozen: its file systems were at rest',
+};
+
+export function describeRevision(shown: ShownRevision, options: DescriptionOptions): string {
+  const { style } = options;
+  const { table, partitions, volumes, problems } = shown.layout;
+  const picture = partitionPicture(partitions, shown.sizeBytes, options);
+  const tableKind =
+    table === null
+      ? ''
+      : `${table.kind.toUpperCase()} ${table.diskId}, ${table.sectorSizeBytes}-byte sectors`;
+  const fromBackup = table?.fromBackup === true ? ', read from its backup at the end of the disk' : '';
+  const parts = [
+    style.bold(`${shown.disk}@${shown.revision}`),
+    facts(shown, options),
+    tableKind === '' ? '' : style.bold(`Partition table: ${tableKind}${fromBackup}`),
+    picture ?? '',
+    partitionTable(partitions, style),
+    volumes.length === 0 ? '' : `${style.bold('Logical volumes')}\n${volumeTable(volumes, style)}`,
+    problems.map((problem) => style.yellow(`not shown: ${visible(problem, 300)}`)).join('\n'),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): string {
+  const { counters, source, reading } = shown;
+  return renderFields([
+    [
+      'taken',
+      `${localTime(shown.startedAt)}, ${age(shown.startedAt, nowMs)} ago, in ${formatDuration(counters.durationMs)}`,
+    ],
+    ['source', visible(String(source['spec'] ?? source['kind'] ?? ''), 300)],
+    ['consistency', CONSISTENCIES[shown.consistency]],
+    ['trust', shown.trust === 'distrusted' ? style.red(shown.trust) : shown.trust],
+    ['protected', shown.protected ? 'yes' : 'no'],
+    ['tags', shown.tags.join(', ')],
+    [
+      'size',
+      `${formatBytes(shown.sizeBytes)}, of which ${formatBytes(counters.allocatedBytes)} are not zeros`,
+    ],
+    ['changed', `${formatBytes(counters.changedBytes)} since ${shown.parent ?? 'nothing: it is the first'}`],
+    [
+      'stored',
+      `${formatBytes(counters.storedBytes)} (${shown.codec}, blocks of ${formatBytes(shown.blockSizeBytes)})`,
+    ],
+    ['read', `${formatBytes(counters.readBytes)}${reading.direct ? ', past the page cache' : ''}`],
+    ['notes', reading.notes.map((note) => visible(note, 300)).join('; ')],
+    ['digest', shown.imageDigest],
+  ]);
+}
+
+function partitionTable(partitions: readonly Partition[], style: Style): string {
+  if (partitions.length === 0) return '';
+  return renderTable<Partition>(
+    [
+      { title: 'NUMBER', align: 'right', cell: ({ number }) => (number === 0 ? 'disk' : String(number)) },
+      { title: 'NAME', cell: ({ name }) => visible(name ?? '') },
+      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => fileSystem?.kind ?? '' },
+      { title: 'LABEL', cell: ({ fileSystem }) => visible(fileSystem?.label ?? '') },
+      { title: 'JOURNAL', cell: ({ fileSystem }) => journal(fileSystem) },
+      { title: 'SIZE', align: 'right', cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
+      { title: 'OFFSET', align: 'right', cell: ({ offsetBytes }) => String(offsetBytes) },
+      { title: 'UUID', cell: ({ fileSystem }) => visible(fileSystem?.uuid ?? '') },
+    ],
+    partitions,
+    style.bold,
+  );
+}
+
+function volumeTable(volumes: readonly Volume[], style: Style): string {
+  return renderTable<Volume>(
+    [
+      { title: 'VOLUME', cell: ({ group, name }) => visible(`${group}/${name}`) },
+      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => fileSystem?.kind ?? '' },
+      { title: 'LABEL', cell: ({ fileSystem }) => visible(fileSystem?.label ?? '') },
+      { title: 'JOURNAL', cell: ({ fileSystem }) => journal(fileSystem) },
+      { title: 'SIZE', align: 'right', cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
+    ],
+    volumes,
+    style.bold,
+  );
+}
+
+function journal(fileSystem: FileSystem | null): string {
+  if (fileSystem === null || fileSystem.clean === null) return '';
+  return fileSystem.clean ? 'clean' : 'needs replay';
+}
