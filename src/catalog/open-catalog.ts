@@ -1,5 +1,5 @@
 /** Which backing the catalog of a repository gets. */
-import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
@@ -19,7 +19,8 @@ export interface OpenedCatalog {
 export async function openCatalog(dir: string): Promise<OpenedCatalog> {
   const warnings: string[] = [];
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir);
+    readdirSync(dir);
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
     if (!(await isSound(dir))) {
       warnings.push(`The catalog in ${visible(dir)} was damaged; it was made again from the manifests.`);
@@ -42,7 +43,7 @@ export async function openCatalog(dir: string): Promise<OpenedCatalog> {
  *  @throws {CairnError} READ_ONLY */
 export function discardCatalog(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir);
     // The directory itself stays: it may be a mount point or a link to a local file system.
     for (const name of readdirSync(dir)) rmSync(path.join(dir, name), { recursive: true, force: true });
   } catch (cause) {
@@ -51,4 +52,8 @@ export function discardCatalog(dir: string): void {
       cause,
     });
   }
+}
+
+function makeDirectory(dir: string): void {
+  if (!existsSync(dir)) mkdirSync(dir, { mode: 0o700 });
 }

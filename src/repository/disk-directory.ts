@@ -1,6 +1,6 @@
 /** Making, moving and removing the directory of a whole disk, each so that it is there or not at every instant. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
@@ -37,8 +37,14 @@ export function renameDiskDirectory(layout: Layout, from: DiskName, to: DiskName
 
 /** Gone from all listings at once and for good; its space follows. The caller holds the lock. What a removal that was
  *  interrupted left behind goes with it.
- *  @throws {CairnError} IO | READ_ONLY */
+ *  @throws {CairnError} REFUSED for a link; IO | READ_ONLY */
 export function removeDiskDirectory(layout: Layout, disk: DiskName): void {
+  if (lstatSync(layout.disk(disk)).isSymbolicLink()) {
+    const what = `${visible(layout.disk(disk))} is a link to ${visible(realpathSync(layout.disk(disk)))}`;
+    throw new CairnError('REFUSED', `${what}, which Cairn does not remove.`, {
+      hint: 'Remove the link and the directory that it leads to by hand.',
+    });
+  }
   try {
     renameSync(layout.disk(disk), path.join(layout.disks, `${DELETED_PREFIX}${disk}-${unique()}`));
     syncDirectory(layout.disks);

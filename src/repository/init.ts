@@ -1,6 +1,6 @@
 /** Making a repository. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
@@ -30,10 +30,10 @@ export async function initRepository(
 ): Promise<{ repository: string; id: string }> {
   const defaults = checkedDefaults(options);
   const wanted = path.resolve(dir);
-  let undo = () => {};
+  const missing = missingDirectories(wanted);
+  let undo = () => removeDirectories(missing);
   try {
-    const made = mkdirSync(wanted, { recursive: true, mode: 0o700 });
-    undo = () => removeMade(wanted, made);
+    for (const each of missing) mkdirSync(each, { mode: 0o700 });
     const layout = new Layout(realpathSync(wanted));
     const occupants = refuseOccupied(layout);
     const header: RepositoryHeader = {
@@ -46,9 +46,9 @@ export async function initRepository(
       for (const name of readdirSync(layout.dir)) {
         if (!occupants.includes(name)) rmSync(path.join(layout.dir, name), { recursive: true });
       }
-      removeMade(wanted, made);
+      removeDirectories(missing);
     };
-    fill(layout, header, made);
+    fill(layout, header, missing.length);
     return { repository: layout.dir, id: header.id };
   } catch (error) {
     try {
@@ -60,14 +60,14 @@ export async function initRepository(
   }
 }
 
-function fill(layout: Layout, header: RepositoryHeader, made: string | undefined): void {
+/** `newDirectories`: how many names at the end of its path are new. */
+function fill(layout: Layout, header: RepositoryHeader, newDirectories: number): void {
   mkdirSync(layout.disks, { mode: 0o700 });
   mkdirSync(layout.catalog, { mode: 0o700 });
   writeDurably(layout.readme, REPOSITORY_README);
   writeDurably(layout.header, `${JSON.stringify(header, null, 2)}\n`);
   // New directories on the way to it have to be found after a power cut, too.
-  const top = made === undefined ? layout.dir : path.dirname(realpathSync(made));
-  for (let at = layout.dir; at !== top; ) {
+  for (let at = layout.dir, left = newDirectories; left > 0; left--) {
     at = path.dirname(at);
     syncDirectory(at);
   }
@@ -105,10 +105,15 @@ function refuseOccupied({ dir }: Layout): string[] {
   return names;
 }
 
-/** Removes the directories that were made for the repository, innermost first. */
-function removeMade(wanted: string, made: string | undefined): void {
-  if (made === undefined) return;
-  for (let at = wanted; at.length >= made.length; at = path.dirname(at)) rmdirSync(at);
+/** `dir` and those above it that are not there, outermost first. */
+function missingDirectories(dir: string): string[] {
+  if (existsSync(dir) || dir === path.dirname(dir)) return [];
+  return [...missingDirectories(path.dirname(dir)), dir];
+}
+
+/** Those that were made, innermost first. */
+function removeDirectories(dirs: readonly string[]): void {
+  for (const dir of dirs.toReversed()) if (existsSync(dir)) rmdirSync(dir);
 }
 
 function initFailed(dir: string, cause: unknown): CairnError {

@@ -114,12 +114,6 @@ class DiskScan {
   #read(revision: RevisionId, manifestFile: string, stateFile: string): RevisionRow | null {
     const manifest = this.#attempt(() => readManifest(manifestFile), 'It is left out of listings.');
     if (manifest === null) return null;
-    if (manifest.revision !== revision) {
-      this.#problems.push(
-        `${visible(manifestFile)} is of revision ${visible(manifest.revision)}. It is left out of listings.`,
-      );
-      return null;
-    }
     const consequence = 'Its revision counts as protected until its tags or protection are set again.';
     const state = this.#attempt(() => readState(stateFile), consequence) ?? STATE_UNREADABLE;
     return {
