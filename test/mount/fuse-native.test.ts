@@ -1,5 +1,8 @@
+import { describeMounts } from './can-mount.js';
 import { engineSuite } from './engine-suite.js';
 import { sessionSuite } from './session-suite.js';
 
-engineSuite('fuse-native');
-sessionSuite('fuse-native');
+describeMounts(() => {
+  engineSuite('fuse-native');
+  sessionSuite('fuse-native');
+});

@@ -12,7 +12,13 @@ import type { EngineName } from '../../src/mount/engine/engine.js';
 import type { TreeRow } from '../../src/mount/listing.js';
 import { type MountOptions, type MountResult, mount } from '../../src/mount/session/mount.js';
 import { parseMountTable } from '../../src/mount/session/mount-table.js';
-import { logPath, readRecord, type SessionRecord } from '../../src/mount/session/session-record.js';
+import {
+  logPath,
+  readRecord,
+  removeLogs,
+  removeRecord,
+  type SessionRecord,
+} from '../../src/mount/session/session-record.js';
 import type { Survey } from '../../src/native/index.js';
 import { row, survey } from './fixtures.js';
 
@@ -91,6 +97,8 @@ export class MountLab implements AsyncDisposable {
       await run('umount', ['-l', '-i', '-c', '--', mountpoint]).catch(() => {});
       for (const { pid } of [session, server]) endProcess(pid);
       await until(async () => !(await isMounted(mountpoint)));
+      await removeLogs(mountpoint);
+      await removeRecord(mountpoint, session);
     }
     await rm(this.directory, { recursive: true, force: true });
   }

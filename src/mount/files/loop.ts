@@ -15,7 +15,7 @@ export async function attachLoop(path: string, sectorSizeBytes: number): Promise
 
 /** @throws {CairnError} MOUNT_FAILED */
 export async function detachLoop(device: string): Promise<void> {
-  const result = await runCommand('losetup', ['--detach', '--', device]);
+  const result = await runCommand('losetup', ['--detach', device]);
   if (result.status === 0) return;
   throw new CairnError('MOUNT_FAILED', `${device} could not be detached: ${reasonOf(result)}.`);
 }

@@ -9,7 +9,8 @@ import { visible } from '../../base/visible.js';
 import type { Survey } from '../../native/index.js';
 import { runCommand } from '../session/command.js';
 import { mount } from '../session/mount.js';
-import { prepareMountpoint } from '../session/mountpoint.js';
+import { mountAt, mountTable } from '../session/mount-table.js';
+import { canonicalMountpoint, prepareMountpoint } from '../session/mountpoint.js';
 import { type Candidate, chooseFileSystem, type FilesSelector } from './choice.js';
 import { hasJournal, missingDriver, mountArguments } from './drivers.js';
 import { type FilesRecord, readFilesRecord, viewPath, writeFilesRecord } from './files-record.js';
@@ -46,9 +47,7 @@ export async function mountFiles(options: FilesOptions): Promise<FilesResult> {
   requireRoot(options, chosen);
   await requireDriver(options, chosen);
 
-  const mountpoint = await prepareMountpoint(options.mountpoint, options.repository);
-  const leftover = await readFilesRecord(mountpoint);
-  if (leftover !== null) await undo(leftover);
+  const mountpoint = await clearMountpoint(options);
   const { disk, revision: id } = options.row;
   const record: FilesRecord = { mountpoint, disk, revision: id, view: await viewPath(mountpoint) };
   try {
@@ -72,6 +71,20 @@ async function undone(record: FilesRecord, error: unknown): Promise<unknown> {
       cause: error,
     });
   }
+}
+
+/** Checks the mount point; what an earlier call that was killed has left there is undone first. */
+async function clearMountpoint({ mountpoint: path, repository }: FilesOptions): Promise<string> {
+  const mountpoint = await canonicalMountpoint(path);
+  const earlier = await readFilesRecord(mountpoint);
+  if (earlier !== null && mountAt(await mountTable(), mountpoint) !== undefined) {
+    const shown = `${earlier.disk}@${earlier.revision}`;
+    throw new CairnError('USAGE', `${visible(mountpoint)} already shows files of ${shown}.`, {
+      hint: 'Take them away with cairn files --umount, or choose another directory.',
+    });
+  }
+  if (earlier !== null) await undo(earlier);
+  return prepareMountpoint(path, repository);
 }
 
 /** The loop device over the image in a private mount that shows this disk alone. */

@@ -7,6 +7,7 @@ import { holdersOf } from '../session/holders.js';
 import { loopDevicesUnder } from '../session/loop-devices.js';
 import { mountAt, mountTable } from '../session/mount-table.js';
 import { canonicalMountpoint } from '../session/mountpoint.js';
+import { removeLogs } from '../session/session-record.js';
 import { unmount } from '../session/unmount.js';
 import { type FilesRecord, readFilesRecord, removeFilesRecord } from './files-record.js';
 import { detachLoop } from './loop.js';
@@ -33,6 +34,7 @@ export async function undo(record: FilesRecord): Promise<void> {
   await rmdir(record.view).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
+  await removeLogs(record.view);
   await removeFilesRecord(record.mountpoint);
 }
 

@@ -4,7 +4,7 @@ import { sep } from 'node:path';
 import { visible } from '../../base/visible.js';
 import { loopDevicesUnder } from './loop-devices.js';
 
-/** Says who holds something under `mountpoint`: `bash (pid 17)`, `/dev/loop0`. */
+/** Says who but this process holds something under `mountpoint`: `bash (pid 17)`, `/dev/loop0`. */
 export async function holdersOf(mountpoint: string): Promise<string[]> {
   const isInside = (path: string) => path === mountpoint || path.startsWith(mountpoint + sep);
   const devices = (await loopDevicesUnder(mountpoint)).map(({ device }) => device);
@@ -12,7 +12,7 @@ export async function holdersOf(mountpoint: string): Promise<string[]> {
 }
 
 async function processHolders(isInside: (path: string) => boolean): Promise<string[]> {
-  const pids = (await listed('/proc')).filter((name) => /^\d+$/.test(name));
+  const pids = (await listed('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
   const holders: string[] = [];
   for (const pid of pids) {
     const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`];

@@ -12,7 +12,7 @@ import { prepareMountpoint } from './mountpoint.js';
 import { type Report, reportedError, type ServeRequest } from './protocol.js';
 import { Session } from './session.js';
 import type { SessionStart } from './session-main.js';
-import { logPath } from './session-record.js';
+import { logPath, previousLog } from './session-record.js';
 
 /** Both programs run as built files, also where this module is run from its sources. */
 const SESSION_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/session-main.js', import.meta.url));
@@ -43,7 +43,7 @@ export interface MountResult {
 export async function mount(options: MountOptions): Promise<MountResult> {
   const start = await prepare(options);
   const path = await logPath(start.request.mountpoint);
-  await rename(path, `${path}.old`).catch(() => {});
+  await rename(path, previousLog(path)).catch(() => {});
   const log = await open(path, 'a', 0o600);
   try {
     const pid = await startInBackground(start, log.fd);

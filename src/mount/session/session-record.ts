@@ -43,6 +43,17 @@ export async function logPath(mountpoint: string): Promise<string> {
   return join(await runDirectory(), `mount-${digestOf(mountpoint)}.log`);
 }
 
+/** For a mount whose log nobody would look for. */
+export async function removeLogs(mountpoint: string): Promise<void> {
+  const path = await logPath(mountpoint);
+  for (const log of [path, previousLog(path)]) await rm(log, { force: true });
+}
+
+/** Where the log of the session before goes. */
+export function previousLog(path: string): string {
+  return `${path}.old`;
+}
+
 async function recordPath(mountpoint: string): Promise<string> {
   return join(await runDirectory(), `mount-${digestOf(mountpoint)}.json`);
 }
