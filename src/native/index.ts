@@ -266,6 +266,10 @@ class OpenImage implements Image {
     return (await callAsync(() => this.#native.extents(offset, lengthMax, limit))) as Extent[];
   }
 
+  async allocatedIn(offset: number, length: number): Promise<number> {
+    return await callAsync(() => this.#native.allocatedIn(offset, length));
+  }
+
   async survey(): Promise<Survey> {
     return (await callAsync(() => this.#native.survey())) as Survey;
   }

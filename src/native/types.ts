@@ -202,6 +202,8 @@ export interface Image {
   read(into: Buffer, offset: number): Promise<number>;
   /** States from `offset` on, merged where equal, at most `limit` of them and at most `lengthMax` bytes. */
   extents(offset: number, lengthMax: number, limit: number): Promise<Extent[]>;
+  /** Bytes in the stored blocks that a range touches; cheap, whatever its length. */
+  allocatedIn(offset: number, length: number): Promise<number>;
   survey(): Promise<Survey>;
   /** Idempotent. */
   close(): void;

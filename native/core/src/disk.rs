@@ -186,7 +186,8 @@ impl Disk {
 
 /// Whether a name of the store's can only come from an interrupted operation.
 fn is_left_over(name: &str, all: &HashSet<&str>) -> bool {
-    let lacks_manifest = |id: &str| RevisionId::parse(id).is_some() && !all.contains(format!("{id}.json").as_str());
+    let lacks_manifest =
+        |id: &str| RevisionId::parse(id).is_some() && !all.contains(format!("{id}.json").as_str());
     name.ends_with(TEMPORARY_SUFFIX) || name.strip_suffix(".state.json").is_some_and(lacks_manifest)
 }
 

@@ -117,6 +117,16 @@ impl Image {
         Ok(self.to_bytes(&found, range))
     }
 
+    /// Bytes in the stored blocks that a range touches, counted without walking the map.
+    ///
+    /// # Errors
+    /// Of the map.
+    pub fn allocated_in(&self, offset: u64, len: u64) -> Result<u64> {
+        let (range, blocks) = self.range(offset, len);
+        let blocks = map::allocated(&*self.records, &self.map, blocks)?;
+        Ok(blocks.saturating_mul(u64::from(self.geometry.block_size())).min(range.end - range.start))
+    }
+
     /// What changed from `self` to `later`, of the same disk, from `offset` on; at most `limit`
     /// extents, with the state they have in `later`. Where sizes differ, all that `later` has
     /// beyond the end of `self` counts as changed.

@@ -13,7 +13,7 @@ mod walk;
 pub(crate) use page::ORDINAL_MAX;
 pub use page::{BlockPointer, Page, PageError, PagePointer, Place};
 pub use update::{PageSink, UnplacedPage, Updater};
-pub use walk::{Extent, ExtentState, PageSource, blocks, changes, extents};
+pub use walk::{Extent, ExtentState, PageSource, allocated, blocks, changes, extents};
 
 use serde::{Deserialize, Serialize};
 

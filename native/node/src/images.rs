@@ -112,6 +112,13 @@ impl NativeImage {
         }))
     }
 
+    /// Bytes in the stored blocks that a range touches.
+    #[napi(ts_return_type = "Promise<number>")]
+    pub fn allocated_in(&self, offset: f64, length: f64) -> napi::Result<AsyncTask<Pooled<f64>>> {
+        let image = self.open()?;
+        Ok(pooled(move || Ok(to_number(image.allocated_in(to_size(offset)?, to_size(length)?)?))))
+    }
+
     /// What stands on the disk.
     #[napi(ts_return_type = "Promise<unknown>")]
     pub fn survey(&self) -> napi::Result<AsyncTask<Pooled<Json>>> {

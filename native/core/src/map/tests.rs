@@ -142,6 +142,10 @@ proptest! {
             check(&pages, &root, &model, blocks);
             let all = extents(&pages, &root, 0..blocks, usize::MAX).unwrap();
             prop_assert_eq!(all, naive_extents(blocks, |block| Some(state_of(&model, block))));
+            for range in [0..blocks, blocks / 3..blocks / 2, 1000..1030, 31..33] {
+                let expected = model.range(range.clone()).count() as u64;
+                prop_assert_eq!(allocated(&pages, &root, range).unwrap(), expected);
+            }
             if let Some((old_root, old_model, old_blocks)) = &before {
                 // An earlier revision reads on as it was.
                 check(&pages, old_root, old_model, *old_blocks);

@@ -123,6 +123,42 @@ pub fn changes<S: PageSource + ?Sized>(
     Ok(found.finish(None))
 }
 
+/// Stored blocks of a range, by the counters in the pages: reads no more than the two edges.
+///
+/// # Errors
+/// Of the page source.
+pub fn allocated<S: PageSource + ?Sized>(source: &S, map: &MapRoot, range: Range<u64>) -> Result<u64> {
+    count(source, map.fanout, Node::root(map), 0, &range)
+}
+
+fn count<S: PageSource + ?Sized>(
+    source: &S,
+    fanout: Fanout,
+    node: Node,
+    first: u64,
+    range: &Range<u64>,
+) -> Result<u64> {
+    let end = first.saturating_add(fanout.span(node.level));
+    let Some(pointer) = node.pointer.filter(|_| first < range.end && end > range.start) else {
+        return Ok(0);
+    };
+    if range.start <= first && end <= range.end {
+        return Ok(pointer.allocated);
+    }
+    let page = source.page(&pointer, node.level, fanout)?;
+    let step = fanout.span(node.level - 1);
+    let mut sum = 0;
+    for slot in 0..fanout.entries() {
+        let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
+        sum += if node.level == 1 {
+            u64::from(range.contains(&at) && page.block(slot).is_some())
+        } else {
+            count(source, fanout, Node { pointer: page.child(slot), level: node.level - 1 }, at, range)?
+        };
+    }
+    Ok(sum)
+}
+
 /// A subtree seen at some level. A tree that is lower than the walk hangs at slot 0 of empty pages.
 #[derive(Clone, Copy, PartialEq)]
 struct Node {
