@@ -13,6 +13,7 @@ import * as list from './commands/list.js';
 import * as log from './commands/log.js';
 import * as mount from './commands/mount.js';
 import * as protect from './commands/protect.js';
+import * as restore from './commands/restore.js';
 import * as show from './commands/show.js';
 import * as tag from './commands/tag.js';
 import * as umount from './commands/umount.js';
@@ -32,6 +33,7 @@ const COMMANDS = [
   mount,
   umount,
   files,
+  restore,
   tag,
   protect,
   unprotect,

@@ -1,17 +1,24 @@
 /** Asking the person at the terminal. */
 import { createInterface } from 'node:readline/promises';
+import { CairnError } from '../base/errors.js';
 
-/** One line as it was typed; undefined where nobody sits at the terminal, so that unattended runs never wait. The
- *  question goes to stderr, as everything that is not the result.
- *  @throws AbortError when the signal is given while it waits */
-export async function askLine(question: string, signal: AbortSignal): Promise<string | undefined> {
-  if (process.stdin.isTTY !== true) return undefined;
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  // In raw mode the terminal sends no signal; readline tells instead.
-  lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-  try {
-    return (await lines.question(question, { signal })).trim();
-  } finally {
-    lines.close();
-  }
+export type Ask = (question: string) => Promise<string>;
+
+/** Undefined where nobody sits at a terminal, so that unattended runs never wait. The question goes to stderr, as
+ *  everything that is not the result. */
+export function asker(signal: AbortSignal): Ask | undefined {
+  if (process.stdin.isTTY !== true || process.stderr.isTTY !== true) return undefined;
+  return async (question) => {
+    const lines = createInterface({ input: process.stdin, output: process.stderr });
+    // While readline listens, the terminal's interrupt key reaches only it.
+    lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    try {
+      return (await lines.question(question, { signal })).trim();
+    } catch (cause) {
+      if (signal.aborted) throw new CairnError('CANCELLED', 'Nothing was done.', { cause });
+      throw cause;
+    } finally {
+      lines.close();
+    }
+  };
 }

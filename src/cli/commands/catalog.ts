@@ -1,6 +1,7 @@
 /** cairn catalog rebuild */
 import type { Command } from 'commander';
 import type { CliContext } from '../context.js';
+import { count } from '../count.js';
 import { addExamples, GROUPS } from '../help.js';
 
 export function register(program: Command, context: CliContext): void {
@@ -18,7 +19,10 @@ export function register(program: Command, context: CliContext): void {
         const { rebuildCatalog } = await import('../../operations/rebuild.js');
         const result = await rebuildCatalog(repository);
         const { disks, revisions } = result;
-        context.output.done(result, `The catalog is made again: ${disks} disks, ${revisions} revisions.`);
+        context.output.done(
+          result,
+          `The catalog is made again: ${count(disks, 'disk')}, ${count(revisions, 'revision')}.`,
+        );
       }),
     );
   addExamples(command, ['cairn catalog rebuild', 'when the catalog was lost or is in doubt']);

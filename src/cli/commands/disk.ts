@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import { formatBytes } from '../../base/units.js';
 import type { ListedDisk } from '../../operations/disk.js';
 import type { CliContext } from '../context.js';
+import { count } from '../count.js';
 import { addExamples, GROUPS } from '../help.js';
-import { askLine } from '../question.js';
+import { asker } from '../question.js';
 import type { Style } from '../style.js';
 import { renderTable } from '../table.js';
 import { age, localTime } from '../when.js';
@@ -70,12 +71,15 @@ function registerDelete(disk: Command, context: CliContext): void {
     .action((name: string, options: { confirm?: string }) =>
       context.withRepository(async (repository) => {
         const { deleteDisk } = await import('../../operations/disk.js');
-        const revisions = repository.revisions(name).length;
-        const question = `This deletes ${revisions} revisions of “${name}” for good. Type its name to go on: `;
-        const confirm = options.confirm ?? (await askLine(question, context.signal));
+        const revisions = count(repository.revisions(name).length, 'revision');
+        const question = `This deletes ${revisions} of “${name}” for good. Type its name to go on: `;
+        const confirm = options.confirm ?? (await asker(context.signal)?.(question));
         const { waitMs } = context.globals;
         const result = await deleteDisk(repository, { disk: name, confirm, waitMs, signal: context.signal });
-        context.output.done(result, `Deleted disk “${result.disk}” with ${result.revisions} revisions.`);
+        context.output.done(
+          result,
+          `Deleted disk “${result.disk}” with ${count(result.revisions, 'revision')}.`,
+        );
       }),
     );
   addExamples(

@@ -1,12 +1,13 @@
 /** cairn mount <dir> [disk…] */
 import { type Command, Option } from 'commander';
 import { visible } from '../../base/visible.js';
+import { ENGINE_NAMES, type EngineName } from '../../mount/engine/engine.js';
 import type { MountOptions, MountResult } from '../../mount/session/mount.js';
 import type { CliContext } from '../context.js';
 import { addExamples, GROUPS } from '../help.js';
 
 interface Options {
-  readonly engine?: 'fuse-native';
+  readonly engine?: EngineName;
   readonly foreground?: true;
   readonly allowOther?: true;
   readonly group?: string;
@@ -26,7 +27,7 @@ export function register(program: Command, context: CliContext): void {
     )
     .argument('<dir>', 'an empty directory')
     .argument('[disk...]', 'show these disks alone')
-    .addOption(new Option('--engine <engine>', 'what serves the mount').choices(['fuse-native']))
+    .addOption(new Option('--engine <engine>', 'what serves the mount').choices(ENGINE_NAMES))
     .option('--foreground', 'stay until unmounted or interrupted')
     .option(
       '--allow-other',

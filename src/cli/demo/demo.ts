@@ -62,7 +62,8 @@ interface StageParts {
 function makeStage({ dir, undo, abilities, tell, signal }: StageParts): Stage {
   const repository = path.join(dir, 'repository');
   for (const name of ['root', 'data', 'mnt', 'old']) mkdirSync(path.join(dir, name));
-  const shell = new Shell(tell, { CAIRN_REPOSITORY: repository, CAIRN_CONFIG: '' }, signal);
+  const env = { CAIRN_REPOSITORY: repository, CAIRN_CONFIG: '' };
+  const shell = new Shell({ dir, env, print: tell, signal });
   return {
     dir,
     undo,
@@ -76,6 +77,7 @@ function makeStage({ dir, undo, abilities, tell, signal }: StageParts): Stage {
 }
 
 async function tellStory(stage: Stage): Promise<void> {
+  stage.say(`Everything happens in ${stage.dir}, which is gone at the end.`);
   const source = await makeDisk(stage);
   await stage.shell.cairn(['init']);
   const first = await takeRevision(stage, source, 'first backup');

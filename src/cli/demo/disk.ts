@@ -14,21 +14,21 @@ export interface DemoPartition {
 }
 
 const ESP: DemoPartition = { number: 1, name: 'ESP', offsetBytes: MIB, sizeBytes: 64 * MIB };
-export const ROOT: DemoPartition = { number: 2, name: 'root', offsetBytes: 65 * MIB, sizeBytes: 1536 * MIB };
+export const ROOT: DemoPartition = { number: 2, name: 'root', offsetBytes: 65 * MIB, sizeBytes: 960 * MIB };
 export const DATA: DemoPartition = {
   number: 3,
   name: 'data',
-  offsetBytes: 1601 * MIB,
-  sizeBytes: 1024 * MIB,
+  offsetBytes: 1025 * MIB,
+  sizeBytes: 512 * MIB,
 };
 /** Some of the disk belongs to nobody, as on real ones. */
-const DISK_BYTES = 4096 * MIB;
+const DISK_BYTES = 2048 * MIB;
 
 /** Taken in this order while they fit. */
 const ROOT_SOURCES = ['/usr/bin', '/usr/sbin', '/usr/lib/python3', '/usr/share/perl', '/usr/share/zoneinfo'];
 const DATA_SOURCES = ['/usr/share/doc', '/usr/include', '/usr/share/man', '/usr/share/locale'];
-const ROOT_FILL_BYTES_MAX = 420 * MIB;
-const DATA_FILL_BYTES_MAX = 180 * MIB;
+const ROOT_FILL_BYTES_MAX = 400 * MIB;
+const DATA_FILL_BYTES_MAX = 150 * MIB;
 
 /** The file that the demo deletes and finds again in the older revision. */
 export const LETTER = 'home/ada/letter.txt';

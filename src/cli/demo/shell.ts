@@ -21,14 +21,24 @@ export interface RunOptions {
   readonly input?: string;
 }
 
+export interface ShellOptions {
+  /** The working directory; paths in it are given to commands relative to it, so that lines stay short. */
+  readonly dir: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly print: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
 export class Shell {
-  readonly #print: (text: string) => void;
+  readonly #dir: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #print: (text: string) => void;
   readonly #signal: AbortSignal;
 
-  constructor(print: (text: string) => void, env: NodeJS.ProcessEnv, signal: AbortSignal) {
-    this.#print = print;
+  constructor({ dir, env, print, signal }: ShellOptions) {
+    this.#dir = dir;
     this.#env = { ...process.env, ...env };
+    this.#print = print;
     this.#signal = signal;
   }
 
@@ -56,14 +66,18 @@ export class Shell {
   async #start(
     file: string,
     args: readonly string[],
-    shownName: string,
+    name: string,
     { silent = false, hideOutput = false, accept = [0], input }: RunOptions,
   ): Promise<Outcome> {
-    const shownArgs = file === shownName ? args : args.slice(1);
-    const shown = [shownName, ...shownArgs].map(quoted).join(' ');
+    const relative = args.map((arg) => arg.replace(`${this.#dir}/`, ''));
+    const shown = [name, ...(file === name ? relative : relative.slice(1))].map(quoted).join(' ');
     if (!silent) this.#print(`  $ ${shown}\n`);
     const startedMs = performance.now();
-    const { exitCode, stdout, stderr } = await spawned(file, args, this.#env, input);
+    const { exitCode, stdout, stderr } = await spawned(file, relative, {
+      cwd: this.#dir,
+      env: this.#env,
+      input: input ?? '',
+    });
     const durationMs = performance.now() - startedMs;
     const succeeded = exitCode !== null && accept.includes(exitCode);
     if (!succeeded && this.#signal.aborted) throw interrupted();
@@ -85,11 +99,10 @@ interface Spawned {
 function spawned(
   file: string,
   args: readonly string[],
-  env: NodeJS.ProcessEnv,
-  input: string | undefined,
+  { input, ...where }: { cwd: string; env: NodeJS.ProcessEnv; input: string },
 ): Promise<Spawned> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { env, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(file, args, { ...where, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -100,7 +113,7 @@ function spawned(
     });
     // A child that does not read its input is no failure of ours.
     child.stdin.on('error', () => {});
-    child.stdin.end(input ?? '');
+    child.stdin.end(input);
     child.on('error', reject);
     child.on('close', (exitCode) => resolve({ exitCode, stdout, stderr }));
   });

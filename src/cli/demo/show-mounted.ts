@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../../base/errors.js';
+import { isRevisionId } from '../../base/ids.js';
 import type { Stage } from './demo.js';
 import { LETTER, LETTER_TEXT, ROOT } from './disk.js';
 import { DISK } from './story.js';
@@ -27,7 +28,9 @@ export async function showMounted(stage: Stage, revisions: Revisions): Promise<v
   const { durationMs } = await shell.cairn(['mount', mountpoint]);
   const unmount = undo.push(`cairn umount ${mountpoint}`, () => shell.undoCairn(['umount', mountpoint]));
   ledger.add('mount', durationMs);
-  stage.say(treePicture(mountpoint));
+  // One revision is enough to see what is in each.
+  const opened = revisions.second.slice(DISK.length + 1);
+  stage.say(treePicture(mountpoint, (name) => isRevisionId(name) && name !== opened));
   await compareImages(stage, mountpoint, revisions);
   await findLetter(stage, mountpoint, revisions.first);
   await unmount();

@@ -60,7 +60,7 @@ export async function changeDisk(stage: Stage): Promise<string> {
     const root = path.join(dir, 'root');
     await disk.whileMounted(ROOT, root, async () => {
       await shell.run('rm', [path.join(root, LETTER)]);
-      await shell.run('rm', ['-rf', path.join(root, 'zoneinfo')]);
+      await shell.run('rm', ['-rf', path.join(root, 'perl')]);
       await shell.run('cp', ['-a', '/usr/lib/os-release', path.join(root, 'home/ada/')]);
       writeFileSync(path.join(root, 'home/ada/log.txt'), 'a line of a log\n'.repeat(MIB / 16));
       await shell.run('fstrim', ['-v', root]);
