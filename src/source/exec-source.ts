@@ -85,8 +85,8 @@ class RunningCommand implements OpenSource {
 
   async #terminate(): Promise<void> {
     this.#signalGroup('SIGTERM');
-    const ended = await Promise.race([this.#ending, sleep(GRACE_MS, null)]);
-    if (ended !== null) return;
+    await Promise.race([this.#ending, sleep(GRACE_MS, undefined, { ref: false })]);
+    // The shell may be gone before the rest of its pipeline.
     this.#signalGroup('SIGKILL');
     await this.#ending;
   }
@@ -127,6 +127,6 @@ class RunningCommand implements OpenSource {
   /** The last lines of what it wrote to stderr, fit for a sentence. */
   #lastWords(): string {
     const lines = this.#stderr.toString('utf8').trim().split('\n').slice(-3);
-    return visible(lines.map((line) => line.trim()).join(' | '), 400);
+    return lines.map((line) => visible(line.trim(), 150)).join(' | ');
   }
 }
