@@ -15,7 +15,7 @@ export interface Window {
   readonly pieces: readonly PlacedPiece[];
 }
 
-export interface PlacedPiece {
+interface PlacedPiece {
   /** Where the piece begins in the window. */
   readonly startBytes: number;
   readonly piece: Piece;

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import type { EngineName } from '../../src/mount/engine/engine.js';
 import type { TreeRow } from '../../src/mount/listing.js';
 import { type MountOptions, type MountResult, mount } from '../../src/mount/session/mount.js';
-import { parseMountTable } from '../../src/mount/session/mount-table.js';
+import { mountAt, mountTable } from '../../src/mount/session/mount-table.js';
 import {
   logPath,
   readRecord,
@@ -126,8 +126,7 @@ export async function until(condition: () => Promise<boolean>, timeoutMs = 10_00
 }
 
 export async function isMounted(mountpoint: string): Promise<boolean> {
-  const table = parseMountTable(await readFile('/proc/self/mountinfo', 'latin1'));
-  return table.some((entry) => entry.mountpoint === mountpoint);
+  return mountAt(await mountTable(), mountpoint) !== undefined;
 }
 
 export function endProcess(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {

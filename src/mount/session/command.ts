@@ -2,6 +2,9 @@
  *  killed because the kernel keeps it waiting for a file system that does not answer. */
 import { spawn } from 'node:child_process';
 
+/** Where losetup and mount helpers are, which not every user's PATH names. */
+const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+
 const OUTPUT_CHARS_MAX = 65_536;
 
 export interface CommandResult {
@@ -22,7 +25,7 @@ export function runCommand(
     const child = spawn(file, args, {
       cwd: '/',
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C' },
+      env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:${SYSTEM_PATH}` },
     });
     const output = { stdout: '', stderr: '' };
     for (const stream of ['stdout', 'stderr'] as const) {

@@ -1,6 +1,6 @@
 /** `cairn mount`: from what a person asks for to a session that serves it. */
 import { spawn } from 'node:child_process';
-import { access, constants, open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CairnError } from '../../base/errors.js';
@@ -13,6 +13,7 @@ import { type Report, reportedError, type ServeRequest } from './protocol.js';
 import { Session } from './session.js';
 import type { SessionStart } from './session-main.js';
 import { logPath, previousLog } from './session-record.js';
+import { checkSystem } from './system-check.js';
 
 /** Both programs run as built files, also where this module is run from its sources. */
 const SESSION_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/session-main.js', import.meta.url));
@@ -70,48 +71,21 @@ export async function mountInForeground(
 }
 
 async function prepare(options: MountOptions): Promise<SessionStart> {
-  await checkSystem();
+  const allowOther = options.allowOther === true || options.group !== undefined;
+  await checkSystem(allowOther);
   const repository = resolve(options.repository);
   const request: ServeRequest = {
     repository,
     mountpoint: await prepareMountpoint(options.mountpoint, repository),
     disks: options.disks === undefined || options.disks.length === 0 ? null : options.disks,
     engine: options.engine ?? 'fuse-native',
-    allowOther: options.allowOther === true || options.group !== undefined,
+    allowOther,
     uid: process.geteuid?.() ?? 0,
     gid: options.group === undefined ? (process.getegid?.() ?? 0) : await groupId(options.group),
     groupReads: options.group !== undefined,
     logLevel: options.logLevel ?? 'info',
   };
   return { request, serverEntry: options.serverEntry ?? SERVER_ENTRY };
-}
-
-async function checkSystem(): Promise<void> {
-  try {
-    await access('/dev/fuse', constants.R_OK | constants.W_OK);
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new CairnError(
-      'MOUNT_FAILED',
-      `/dev/fuse ${missing ? 'is missing' : 'is not open to this user'}.`,
-      {
-        hint: missing
-          ? 'load it with modprobe fuse; a container needs --device /dev/fuse'
-          : 'chmod 666 /dev/fuse',
-        cause,
-      },
-    );
-  }
-  if (process.geteuid?.() === 0) return;
-  if ((await runCommand('fusermount', ['--version'])).outcome === 'not-found') {
-    throw new CairnError(
-      'MOUNT_FAILED',
-      'The program fusermount is missing, which mounts for ordinary users.',
-      {
-        hint: 'Install it: apt-get install fuse3.',
-      },
-    );
-  }
 }
 
 async function groupId(group: string): Promise<number> {

@@ -1,10 +1,11 @@
 /** The checks on a mount point before anything is started. Each refusal names the directory and the way out. */
-import { lstat, readdir, realpath } from 'node:fs/promises';
+import { access, constants, lstat, readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
+import type { Mount } from '../../target/mounts.js';
 import { detach, livenessOf } from './detach.js';
-import { CAIRN_FILE_SYSTEM, type MountEntry, mountAt, mountTable } from './mount-table.js';
+import { CAIRN_FILE_SYSTEM, mountAt, mountTable } from './mount-table.js';
 import { isRunning } from './process-identity.js';
 import { readRecord } from './session-record.js';
 
@@ -51,7 +52,7 @@ async function inRealParent(absolute: string): Promise<string> {
   }
 }
 
-async function clearOrRefuse(mountpoint: string, entry: MountEntry): Promise<void> {
+async function clearOrRefuse(mountpoint: string, entry: Mount): Promise<void> {
   if (entry.fileSystem !== CAIRN_FILE_SYSTEM) {
     throw new CairnError('USAGE', `${visible(mountpoint)} is already a mount point (${entry.fileSystem}).`, {
       hint: 'Choose an empty directory, or unmount what is there.',
@@ -92,7 +93,18 @@ async function checkDirectory(mountpoint: string): Promise<void> {
         });
     }
   }
+  // fusermount mounts for a user only where that user could have put files.
+  if (process.geteuid?.() !== 0 && !(await mayWrite(mountpoint))) {
+    throw refuse('is not writable for this user', 'Choose a directory of your own.');
+  }
   if (entries.length > 0) {
     throw refuse('is not empty', 'Choose an empty directory: a mount would hide what is in this one.');
   }
+}
+
+async function mayWrite(path: string): Promise<boolean> {
+  return access(path, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
 }

@@ -20,7 +20,6 @@ process.once('message', async (start: SessionStart) => {
     await session.ended();
     process.exit(0);
   } catch (error) {
-    log.error({ err: error }, 'the mount could not be started');
     report(failure(error), () => process.exit(1));
   }
 });

@@ -13,6 +13,10 @@ import { Operations } from './operations.js';
 /** The kernel's limit for a request through libfuse 2. */
 const READ_BYTES_MAX = 131_072;
 
+/** libfuse ends idle threads above ten and makes new ones, and the package keeps memory for each that ever was.
+ *  With fewer requests of readahead under way the threads stay. */
+const BACKGROUND_REQUESTS_MAX = 8;
+
 /** How long the kernel may go on with what it knows of names and attributes. Together with the second between
  *  two looks at the repository this stays under the two seconds that are promised. */
 const CACHED_SECONDS = 0.5;
@@ -59,6 +63,7 @@ function mountOptions({ allowOther }: EngineOptions): string[] {
     `entry_timeout=${CACHED_SECONDS}`,
     `attr_timeout=${CACHED_SECONDS}`,
     `max_read=${READ_BYTES_MAX}`,
+    `max_background=${BACKGROUND_REQUESTS_MAX}`,
   ];
 }
 
@@ -88,5 +93,6 @@ function isFuseDevice(descriptor: number): boolean {
 }
 
 function mountError(mountpoint: string, cause: Error): CairnError {
-  return new CairnError('MOUNT_FAILED', `Mounting at ${visible(mountpoint)} failed.`, { cause });
+  const reason = cause.message === 'fuse failed' ? '' : `: ${cause.message}`;
+  return new CairnError('MOUNT_FAILED', `Mounting at ${visible(mountpoint)} failed${reason}.`, { cause });
 }
