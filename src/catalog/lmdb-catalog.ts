@@ -6,6 +6,7 @@ import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catal
 import { packEntry, packFolder, unpackEntry, unpackFolder } from './packed-entry.js';
 import { DATA_FILE, writeSeal } from './seal.js';
 
+const LOCK_FILE = 'lock.mdb';
 /** Another number is another layout: such a catalog is emptied and filled anew. */
 const LAYOUT = 1;
 
@@ -18,25 +19,29 @@ export class LmdbCatalog implements Catalog {
   readonly #rows: Database<unknown, string[]>;
   #open = true;
 
+  /** Everything in here may be refused by a full file system. */
+  private constructor(dir: string, root: RootDatabase) {
+    this.#dir = dir;
+    this.#root = root;
+    for (const name of [DATA_FILE, LOCK_FILE]) chmodSync(path.join(dir, name), 0o600);
+    this.#about = root.openDB<number, string>('about', { cache: false });
+    this.#folders = root.openDB<unknown, string>('folders', { cache: false });
+    this.#rows = root.openDB<unknown, string[]>('rows', { cache: false });
+    if (this.#about.get('layout') !== LAYOUT) this.#empty();
+  }
+
   /** Opens or makes the catalog in the directory `dir`. A damaged data file can end the process here and at every
    *  read: LMDB maps it and trusts it. `openCatalog` examines one that may be damaged beforehand.
-   *  @throws {Error} of LMDB */
-  constructor(dir: string) {
-    this.#dir = dir;
-    this.#root = open({
-      path: dir,
-      noSubdir: false,
-      // A commit is on stable storage when it returns, and nothing is written behind a reader's back.
-      overlappingSync: false,
-      cache: false,
-      maxDbs: 4,
-    });
-    chmodSync(path.join(dir, DATA_FILE), 0o600);
-    chmodSync(path.join(dir, 'lock.mdb'), 0o600);
-    this.#about = this.#root.openDB<number, string>('about', { cache: false });
-    this.#folders = this.#root.openDB<unknown, string>('folders', { cache: false });
-    this.#rows = this.#root.openDB<unknown, string[]>('rows', { cache: false });
-    if (this.#about.get('layout') !== LAYOUT) this.#empty();
+   *  @throws {Error} of LMDB or of the file system */
+  static async open(dir: string): Promise<LmdbCatalog> {
+    // A commit is on stable storage when it returns, and nothing is written behind a reader's back.
+    const root = open({ path: dir, noSubdir: false, overlappingSync: false, cache: false, maxDbs: 4 });
+    try {
+      return new LmdbCatalog(dir, root);
+    } catch (error) {
+      await root.close();
+      throw error;
+    }
   }
 
   generation(): number {

@@ -26,7 +26,7 @@ export async function openCatalog(dir: string): Promise<OpenedCatalog> {
       warnings.push(`The catalog in ${visible(dir)} was damaged; it was made again from the manifests.`);
       discardCatalog(dir);
     }
-    return { catalog: new LmdbCatalog(dir), warnings };
+    return { catalog: await LmdbCatalog.open(dir), warnings };
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')

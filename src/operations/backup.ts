@@ -17,7 +17,7 @@ import type { Repository } from '../repository/repository.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
 import type { OpenSource, Source, SourceDescription } from '../source/source.js';
-import { type JobOptions, runJob, untilCancelled } from './job.js';
+import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 
 export interface BackupOptions extends LockOptions, JobOptions {
@@ -43,6 +43,7 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   const disk = diskName(options.disk);
   const tags = [...new Set((options.tags?.length ? options.tags : ['manual']).map(tagName))];
   repo.requireWritable();
+  refuseCancelled(options.signal);
   const source = chooseSource(repo, disk, options);
   const description = await source.inspect();
   refuseOwnFiles(repo, description);
@@ -106,6 +107,7 @@ async function hold(
     try {
       return { lock: await acquireDisk(repo.diskDir(disk), 'backup', options), isNew };
     } catch (error) {
+      if (isNew) await removeEmpty(repo, disk);
       // Its first backup failed meanwhile and took the directory away, so this one is the first.
       const vanished = error instanceof CairnError && error.code === 'NOT_FOUND';
       if (!vanished || attemptsLeft === 0) throw error;

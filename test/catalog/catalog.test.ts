@@ -26,12 +26,12 @@ function entry(disk: string, index: number, more: Partial<RevisionRow> = {}): Ca
 }
 
 describe.each([
-  ['lmdb', () => new LmdbCatalog(tempDir())],
-  ['memory', () => new MemoryCatalog()],
+  ['lmdb', () => LmdbCatalog.open(tempDir())],
+  ['memory', async () => new MemoryCatalog()],
 ])('the %s catalog', (_, make) => {
   let catalog: Catalog;
-  beforeEach(() => {
-    catalog = make();
+  beforeEach(async () => {
+    catalog = await make();
   });
   afterEach(() => catalog.close());
 
