@@ -3,11 +3,13 @@
 //! [`Files`] is the only way in which the store touches a file system. It is not meant for sources
 //! and targets, which are devices and streams of other people ([`crate::source`], [`crate::target`]).
 
+mod memory;
 mod os;
 
 use std::io::Result;
 use std::path::Path;
 
+pub use memory::MemoryFiles;
 pub use os::OsFiles;
 
 /// Positioned reads from anything that has bytes at offsets: a file, a device, an image.

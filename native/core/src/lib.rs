@@ -3,12 +3,13 @@
 //! Knows nothing of Node, N-API or FUSE. Rooms, lowest rank first (a room uses lower ones only,
 //! errors apart):
 //!
-//! 1. [`units`], [`digest`], [`codec`], [`io`], [`revision`], [`probe`]
-//! 2. [`record`], [`text`], [`source`]
-//! 3. [`map`], [`segment`]
+//! 1. [`units`], [`digest`], [`codec`], [`io`], [`revision`]
+//! 2. [`job`], [`record`], [`text`], [`probe`]
+//! 3. [`map`], [`segment`], [`source`]
 //! 4. [`manifest`], [`records`], [`dedup`]
-//! 5. [`disk`], [`write`]
-//! 6. [`image`], [`backup`], [`restore`]
+//! 5. [`disk`]
+//! 6. [`write`], [`image`]
+//! 7. [`backup`], [`restore`]
 //!
 //! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
 //! nothing is returned before its digest was checked.

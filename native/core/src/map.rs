@@ -10,7 +10,6 @@ mod page;
 mod update;
 mod walk;
 
-pub(crate) use page::ORDINAL_MAX;
 pub use page::{BlockPointer, Page, PageError, PagePointer, Place};
 pub use update::{PageSink, UnplacedPage, Updater};
 pub use walk::{Extent, ExtentState, PageSource, allocated, blocks, changes, extents};

@@ -13,6 +13,9 @@ pub const BLOCK_SIZE_DEFAULT: u32 = 64 * 1024;
 /// Largest image, in bytes: numbers up to here survive JSON readers that hold them as doubles.
 pub const IMAGE_SIZE_MAX: u64 = (1 << 53) - 1;
 
+/// Ordinals take 24 bits in a pointer; the other eight are flags, all zero in format 1.
+pub const ORDINAL_MAX: u32 = (1 << 24) - 1;
+
 /// Index of a block within a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockIndex(pub u64);

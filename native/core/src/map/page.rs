@@ -16,7 +16,7 @@
 //! never stored.
 
 use crate::digest::{Context, Digest};
-use crate::units::{Ordinal, SegmentId};
+use crate::units::{ORDINAL_MAX, Ordinal, SegmentId};
 
 use super::{Fanout, HEIGHT_MAX};
 
@@ -24,8 +24,6 @@ const VERSION: u8 = 1;
 const PREFIX_LEN: usize = 4;
 const BLOCK_ENTRY_LEN: usize = 40;
 const PAGE_ENTRY_LEN: usize = 56;
-/// Ordinals take 24 bits in a pointer; the other eight are flags, all zero in format 1.
-pub(crate) const ORDINAL_MAX: u32 = (1 << 24) - 1;
 
 /// Which record of which segment. There is no segment 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

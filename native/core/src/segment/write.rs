@@ -146,5 +146,5 @@ fn file_header(id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8>
     out
 }
 
-const _: () = assert!(RECORD_COUNT_MAX <= crate::map::ORDINAL_MAX);
+const _: () = assert!(RECORD_COUNT_MAX <= crate::units::ORDINAL_MAX);
 const _: () = assert!(SEGMENT_LEN_TARGET + (crate::record::PLAIN_LEN_MAX as u64) < u32::MAX as u64);

@@ -38,7 +38,7 @@ impl ReadAt for FileDisk {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < into.len() {
-            match self.0.read_at(&mut into[done..], offset + done as u64)? {
+            match FileExt::read_at(&self.0, &mut into[done..], offset + done as u64)? {
                 0 => break,
                 copied => done += copied,
             }
