@@ -23,6 +23,8 @@ export declare class NativeImage {
   read(into: Buffer, offset: number): Promise<number>
   /** States from `offset` on, merged where equal, at most `limit`. */
   extents(offset: number, lengthMax: number, limit: number): Promise<Array<NativeExtent>>
+  /** Bytes in the stored blocks that a range touches. */
+  allocatedIn(offset: number, length: number): Promise<number>
   /** What stands on the disk. */
   survey(): Promise<unknown>
   /** Gives memory and descriptors back once no read is under way. Idempotent. */

@@ -1,0 +1,63 @@
+/** Disks, their locks, and the small files in their directories: synchronous. */
+import { CairnError } from '../base/errors.js';
+import { type Addon, call } from './addon.js';
+import type { DiskFile, DiskLock, DiskOptions, Manifest, StateFile } from './types.js';
+
+type NativeLock = InstanceType<Addon['NativeLock']>;
+
+class HeldLock implements DiskLock {
+  readonly native: NativeLock;
+
+  constructor(native: NativeLock) {
+    this.native = native;
+  }
+
+  release(): void {
+    this.native.release();
+  }
+}
+
+/** The addon's own lock behind one of ours. */
+export function nativeLock(lock: DiskLock): NativeLock {
+  if (lock instanceof HeldLock) return lock.native;
+  throw new CairnError('INTERNAL', 'a lock that was not taken by lockDisk was handed in');
+}
+
+/** Takes the kernel lock of a disk without waiting; it is gone when released or when the process dies.
+ *  `holder` is what others read in their error, as in "cairn backup (pid 4711)".
+ *  @throws {CairnError} LOCKED names the holder; NOT_FOUND; IO */
+export function lockDisk(diskDir: string, holder: string): DiskLock {
+  return new HeldLock(call((native) => native.lockDisk(diskDir, holder)));
+}
+
+/** Makes the directory of a new disk, durably; its parent exists. Directories 0700, files 0600.
+ *  @throws {CairnError} INVALID_ARGUMENT | IO | NO_SPACE | READ_ONLY */
+export function createDisk(diskDir: string, options: DiskOptions): DiskFile {
+  return call((native) => native.createDisk(diskDir, options.blockSizeBytes, options.codec)) as DiskFile;
+}
+
+/** disk.json, checked.
+ *  @throws {CairnError} NOT_FOUND | CORRUPT | FORMAT_TOO_NEW | IO */
+export function readDisk(diskDir: string): DiskFile {
+  return call((native) => native.readDisk(diskDir)) as DiskFile;
+}
+
+/** A manifest, its checksum and its fields checked.
+ *  @throws {CairnError} NOT_FOUND | CORRUPT | FORMAT_TOO_NEW | IO */
+export function readManifest(path: string): Manifest {
+  return call((native) => native.readManifest(path)) as Manifest;
+}
+
+/** A state file; a missing one is a trusted revision without tags.
+ *  @throws {CairnError} CORRUPT | FORMAT_TOO_NEW | IO */
+export function readState(path: string): StateFile {
+  const { tags, trust, protected: isProtected } = call((native) => native.readState(path)) as StateFile;
+  return { tags, trust, protected: isProtected };
+}
+
+/** Replaces a revision's state file, atomically and durably. Needs the lock of the disk.
+ *  @throws {CairnError} INVALID_ARGUMENT | IO | NO_SPACE | READ_ONLY */
+export function writeState(diskDir: string, revision: string, state: StateFile, lock: DiskLock): void {
+  const file = { format: 1, tags: state.tags, trust: state.trust, protected: state.protected };
+  call((native) => native.writeState(diskDir, revision, file, nativeLock(lock)));
+}

@@ -1,0 +1,106 @@
+/** Long operations: they run on threads of their own and are polled. */
+import { type Addon, call, callAsync } from './addon.js';
+import { nativeLock } from './disks.js';
+import type {
+  BackupParams,
+  BackupResult,
+  Job,
+  JobProgress,
+  PendingBackup,
+  RestoreParams,
+  RestoreResult,
+} from './types.js';
+
+type NativePending = InstanceType<Addon['NativePending']>;
+
+/** Takes a revision up to the point where only its manifest is missing. The lock is used up, whatever
+ *  happens. Until `commit()` nothing is visible.
+ *  @throws {CairnError} SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | CORRUPT | IO … */
+export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
+  const { source } = params;
+  const job = call((native) =>
+    native.backupJob(
+      {
+        diskDir: params.diskDir,
+        disk: params.disk,
+        ...('path' in source
+          ? { sourcePath: source.path }
+          : {
+              sourceFd: source.fd,
+              ...(source.sizeBytes === undefined ? {} : { sourceSizeBytes: source.sizeBytes }),
+            }),
+        description: params.description,
+        ...(params.consistency === 'auto' ? {} : { consistency: params.consistency }),
+        tags: [...params.tags],
+        threads: params.threads ?? 0,
+      },
+      nativeLock(params.lock),
+    ),
+  );
+  return startJob(job, async () => pendingBackup((await job.start()) as NativePending));
+}
+
+/** Takes a revision and commits it. Resolves when it is on stable storage.
+ *  @throws {CairnError} as `startHeldBackup` */
+export function startBackup(params: BackupParams): Job<BackupResult> {
+  const held = startHeldBackup(params);
+  const result = held.result().then((pending) => pending.commit());
+  result.catch(() => {});
+  return { progress: () => held.progress(), cancel: () => held.cancel(), result: () => result };
+}
+
+/** Writes a revision to a file, device or stream; resolves when it is synced.
+ *  @throws {CairnError} TARGET_FAILED | TARGET_TOO_SMALL | CORRUPT | NO_SPACE | CANCELLED | … */
+export function startRestore(params: RestoreParams): Job<RestoreResult> {
+  const { target } = params;
+  const job = call((native) =>
+    native.restoreJob({
+      diskDir: params.diskDir,
+      revision: params.revision,
+      ...('path' in target
+        ? { targetPath: target.path, isDevice: target.kind === 'device' }
+        : { targetFd: target.fd }),
+      overwrite: params.overwrite ?? false,
+      threads: params.threads ?? 0,
+    }),
+  );
+  return startJob(job, () => job.start() as Promise<RestoreResult>);
+}
+
+/** pipe(2), close-on-exec; both ends are the caller's to close. */
+export function makePipe(): { readFd: number; writeFd: number } {
+  const [readFd = -1, writeFd = -1] = call((native) => native.makePipe());
+  return { readFd, writeFd };
+}
+
+interface NativeJob {
+  progress(): {
+    phase: string;
+    doneBytes: number;
+    totalBytes?: number;
+    readBytes: number;
+    storedBytes: number;
+  };
+  cancel(): void;
+}
+
+function startJob<T>(job: NativeJob, start: () => Promise<T>): Job<T> {
+  const result = callAsync(start);
+  // Whoever asks for the result sees the error; one that comes before must not end the process.
+  result.catch(() => {});
+  return {
+    progress: () => {
+      const { totalBytes, ...counters } = job.progress();
+      return { ...counters, totalBytes: totalBytes ?? null } as JobProgress;
+    },
+    cancel: () => job.cancel(),
+    result: () => result,
+  };
+}
+
+function pendingBackup(native: NativePending): PendingBackup {
+  return {
+    commit: () => callAsync(() => native.commit()) as Promise<BackupResult>,
+    abort: async () => call(() => native.abort()),
+  };
+}
