@@ -1,5 +1,5 @@
 /** The catalog in LMDB. Several processes may have it open; LMDB lets one write at a time. */
-import { chmodSync } from 'node:fs';
+import { chmodSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catalog.js';
@@ -23,7 +23,7 @@ export class LmdbCatalog implements Catalog {
   private constructor(dir: string, root: RootDatabase) {
     this.#dir = dir;
     this.#root = root;
-    for (const name of [DATA_FILE, LOCK_FILE]) chmodSync(path.join(dir, name), 0o600);
+    for (const name of [DATA_FILE, LOCK_FILE]) keepPrivate(path.join(dir, name));
     this.#about = root.openDB<number, string>('about', { cache: false });
     this.#folders = root.openDB<unknown, string>('folders', { cache: false });
     this.#rows = root.openDB<unknown, string[]>('rows', { cache: false });
@@ -110,6 +110,11 @@ export class LmdbCatalog implements Catalog {
     });
     writeSeal(this.#dir);
   }
+}
+
+/** Only where it is not so yet: a change of mode is a change of the file, which would no longer fit its seal. */
+function keepPrivate(file: string): void {
+  if ((statSync(file).mode & 0o777) !== 0o600) chmodSync(file, 0o600);
 }
 
 /** The keys of a disk's rows; ids are ASCII below `~`. */

@@ -41,7 +41,9 @@ export async function isSound(dir: string): Promise<boolean> {
     if (isSealed(dir)) return true;
     const lmdb = createRequire(import.meta.url).resolve('lmdb');
     const options = { timeout: EXAMINATION_MS_MAX, env: {} };
+    const before = fingerprint(dir);
     await promisify(execFile)(process.execPath, ['-e', EXAMINER, lmdb, dir], options);
+    if (before === fingerprint(dir)) writeSeal(dir);
     return true;
   } catch {
     return false;

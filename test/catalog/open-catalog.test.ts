@@ -2,8 +2,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   openSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
@@ -56,6 +58,17 @@ test('what was committed is there after reopening, in files that only their owne
   await catalog.close();
 });
 
+test('opening and reading leave the data file as it was, so that nothing has to be examined', async () => {
+  const dir = await filled();
+  const seal = () => readFileSync(path.join(dir, 'seal'), 'utf8');
+  const sealed = seal();
+  const { catalog } = await openCatalog(dir);
+  expect(catalog.entries('web')).toHaveLength(REVISIONS);
+  await catalog.close();
+  const { ino, size, mtimeNs, ctimeNs } = statSync(path.join(dir, 'data.mdb'), { bigint: true });
+  expect(`${ino} ${size} ${mtimeNs} ${ctimeNs}\n`).toBe(sealed);
+});
+
 test('two may have it open at once, and each sees what the other committed', async () => {
   const dir = await filled();
   const [first, second] = [(await openCatalog(dir)).catalog, (await openCatalog(dir)).catalog];
@@ -100,6 +113,7 @@ describe('a data file that is no longer as it was left', () => {
     utimesSync(data(dir), 1, 1);
     rmSync(path.join(dir, 'seal'));
     expect(await isSound(dir)).toBe(true);
+    expect(existsSync(path.join(dir, 'seal'))).toBe(true);
     const { catalog, warnings } = await openCatalog(dir);
     expect(catalog.entries('web')).toHaveLength(REVISIONS);
     expect(warnings).toEqual([]);
