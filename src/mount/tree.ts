@@ -28,7 +28,7 @@ export class Tree {
   readonly #options: TreeOptions;
   readonly #now: () => number;
   readonly #bornMs: number;
-  readonly #inodes = new Inodes();
+  readonly #inodes = new Inodes(ownerOf);
   readonly #insides = new Map<string, { row: TreeRow; inside: Promise<Inside> }>();
   /** Facts outlive a change of tags: the image stays what it is. */
   readonly #facts = new Map<string, Promise<RevisionFacts>>();
@@ -124,14 +124,13 @@ export class Tree {
   }
 
   #forgetGone(rows: ReadonlyMap<string, TreeRow>): void {
-    const gone = new Set([...this.#rows.keys()].filter((key) => !rows.has(key)));
-    if (gone.size === 0) return;
-    for (const key of gone) {
+    for (const key of this.#rows.keys()) {
+      if (rows.has(key)) continue;
+      this.#inodes.forget(key);
       this.#insides.delete(key);
       this.#facts.delete(key);
       this.#stateMs.delete(key);
     }
-    this.#inodes.forget((key) => ownersOf(key).some((owner) => gone.has(owner)));
   }
 }
 
@@ -139,13 +138,13 @@ function revisionKey(row: TreeRow): string {
   return `${row.disk}/${row.revision}`;
 }
 
-/** The revisions that a key can belong to: what it lies in, and what it points to. */
-function ownersOf(key: string): [string, string] {
+/** The revision that a node's key goes with: what it lies in, or what it points to. Links inside of a revision
+ *  point to its images. */
+function ownerOf(key: string): string {
   const [disk = '', second = ''] = key.split('/', 2);
-  return [
-    `${disk}/${second}`,
-    `${disk}/${key.slice(Math.max(key.lastIndexOf('/'), key.lastIndexOf('>')) + 1)}`,
-  ];
+  const link = key.lastIndexOf('>');
+  if (link < 0 || key.endsWith('.img')) return `${disk}/${second}`;
+  return `${disk}/${key.slice(Math.max(key.lastIndexOf('/'), link) + 1)}`;
 }
 
 function sameState(a: TreeRow, b: TreeRow): boolean {
