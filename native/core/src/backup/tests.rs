@@ -104,6 +104,25 @@ fn an_unchanged_disk_adds_no_segment_and_keeps_its_root() {
 }
 
 #[test]
+fn a_restore_to_a_pipe_that_does_not_block_waits_for_its_reader() {
+    use std::io::Read;
+    let lab = Lab::new();
+    let bytes = noise(3, 1_500_000);
+    std::fs::write(lab.source(), &bytes).unwrap();
+    let image = lab.image(&lab.backup());
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let restoring = std::thread::spawn(move || {
+        restore::run(&image, Target::stream(writer.into()), 3, &Control::default()).unwrap()
+    });
+    let mut found = Vec::new();
+    reader.read_to_end(&mut found).unwrap();
+    assert_eq!(restoring.join().unwrap().written_bytes, 1_500_000);
+    assert!(found == bytes);
+}
+
+#[test]
 fn equal_blocks_are_stored_once() {
     let lab = Lab::new();
     let block = noise(9, BLOCK as usize);

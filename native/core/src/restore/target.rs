@@ -103,7 +103,7 @@ impl Target {
     /// Writes bytes; a stream takes them in order and ignores the offset.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let written = match &self.kind {
-            Kind::Stream(file) => (&mut &*file).write_all(bytes),
+            Kind::Stream(file) => write_stream(file, bytes),
             Kind::File { file, .. } => file.write_all_at(bytes, offset),
             Kind::Device { file, direct } => match direct {
                 Some(direct) if is_aligned(bytes, offset) => match direct.write_all_at(bytes, offset) {
@@ -166,6 +166,25 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Writes all of `bytes`, also to a pipe that whoever made it has set not to block.
+fn write_stream(mut file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // A failed poll shows again, and better, in the write that follows.
+                let _ = poll(&mut [PollFd::new(&file, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn is_aligned(bytes: &[u8], offset: u64) -> bool {
