@@ -17,7 +17,7 @@ export function failureOf(thrown: unknown, helpCommand: string): Failure {
   if (thrown instanceof CommanderError) return usageFailure(thrown, helpCommand);
   if (thrown instanceof CairnError) {
     const { code, message, hint } = thrown;
-    return { code, message, hint: hint ?? null, exitCode: EXIT_CODES[code] };
+    return { code, message: sentence(message), hint: hint ?? null, exitCode: EXIT_CODES[code] };
   }
   return {
     code: 'INTERNAL',
@@ -35,14 +35,18 @@ function usageFailure(error: CommanderError, helpCommand: string): Failure {
   const suggestion = /^\((.*)\)$/.exec(rest.join(' ').trim())?.[1];
   return {
     code: 'USAGE',
-    message: error.code === 'commander.help' ? 'A command is missing.' : sentence(first),
+    message: error.code === 'commander.help' ? 'A command is missing.' : usageSentence(first),
     hint: suggestion === undefined ? help : `${suggestion} ${help}`,
     exitCode: EXIT_CODES.USAGE,
   };
 }
 
+function usageSentence(text: string): string {
+  return sentence(visible(text.replace(/^error: /, '').replace(/'([^']*)'/g, '“$1”'), 300));
+}
+
+/** With a capital and a full stop, whoever wrote it. */
 function sentence(text: string): string {
-  const bare = visible(text.replace(/^error: /, '').replace(/'([^']*)'/g, '“$1”'), 300);
-  const capital = bare.charAt(0).toUpperCase() + bare.slice(1);
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.?!]$/.test(capital) ? capital : `${capital}.`;
 }

@@ -80,7 +80,13 @@ function shareOut(boxes: readonly Box[], room: number): number[] {
   const base = needed <= room ? needs : boxes.map(() => BOX_COLUMNS_MIN);
   const spare = room - base.reduce((sum, columns) => sum + columns, 0);
   const totalBytes = boxes.reduce((sum, box) => sum + box.sizeBytes, 0);
-  return boxes.map((box, index) => (base[index] ?? 0) + Math.floor((box.sizeBytes / totalBytes) * spare));
+  // Rounded from both sides of each edge, the widths add up to exactly the room that there is.
+  let beforeBytes = 0;
+  return boxes.map(({ sizeBytes }, index) => {
+    const start = Math.round((beforeBytes / totalBytes) * spare);
+    beforeBytes += sizeBytes;
+    return (base[index] ?? 0) + Math.round((beforeBytes / totalBytes) * spare) - start;
+  });
 }
 
 function cell(text: string, columns: number): string {

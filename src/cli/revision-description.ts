@@ -6,7 +6,7 @@ import type { ShownRevision } from '../operations/show.js';
 import { partitionPicture } from './partition-picture.js';
 import type { Style } from './style.js';
 import { renderFields, renderTable } from './table.js';
-import { age, localTime } from './when.js';
+import { ago, localTime } from './when.js';
 
 export interface DescriptionOptions {
   readonly columns: number;
@@ -47,7 +47,7 @@ function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): stri
   return renderFields([
     [
       'taken',
-      `${localTime(shown.startedAt)}, ${age(shown.startedAt, nowMs)} ago, in ${formatDuration(counters.durationMs)}`,
+      `${localTime(shown.startedAt)}, ${ago(shown.startedAt, nowMs)}, in ${formatDuration(counters.durationMs)}`,
     ],
     ['source', visible(String(source['spec'] ?? source['kind'] ?? ''), 300)],
     ['consistency', CONSISTENCIES[shown.consistency]],

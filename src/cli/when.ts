@@ -22,3 +22,10 @@ export function age(rfc3339: string, nowMs: number): string {
   if (elapsedMs < 2 * DAY_MS) return `${Math.floor(elapsedMs / HOUR_MS)} h`;
   return `${Math.floor(elapsedMs / DAY_MS)} d`;
 }
+
+/** The same within a sentence: `just now`, `5 min ago`. */
+export function ago(rfc3339: string, nowMs: number): string {
+  const text = age(rfc3339, nowMs);
+  if (text === 'now') return 'just now';
+  return text === 'in the future' ? text : `${text} ago`;
+}

@@ -23,11 +23,11 @@ test('partitions and free space are boxes as wide as they are large', () => {
     { columns: 60, unicode: true },
   );
   expect(`\n${picture}`).toBe(`
-┌──────────┬────────────────────┬──────────────────────────┐
-│ 1 ESP    │ 2 root             │                          │
-│ vfat     │ ext4               │ free                     │
-│ 64 MiB   │ 1.5 GiB            │ 2.44 GiB                 │
-└──────────┴────────────────────┴──────────────────────────┘`);
+┌────────┬────────────────────┬────────────────────────────┐
+│ 1 ESP  │ 2 root             │                            │
+│ vfat   │ ext4               │ free                       │
+│ 64 MiB │ 1.5 GiB            │ 2.44 GiB                   │
+└────────┴────────────────────┴────────────────────────────┘`);
 });
 
 test('logical partitions are drawn instead of the one that contains them', () => {

@@ -7,6 +7,7 @@ import { addExamples, GROUPS } from '../help.js';
 export function register(program: Command, context: CliContext): void {
   const catalog = program
     .command('catalog')
+    .helpCommand(false)
     .helpGroup(GROUPS.keeping)
     .summary('the cache of what the repository holds')
     .description('The catalog is a cache of what the repository holds.');

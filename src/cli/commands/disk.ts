@@ -13,6 +13,7 @@ import { age, localTime } from '../when.js';
 export function register(program: Command, context: CliContext): void {
   const disk = program
     .command('disk')
+    .helpCommand(false)
     .helpGroup(GROUPS.keeping)
     .summary('list, rename or delete disks')
     .description('A disk is a name and its revisions, in one directory of the repository.');
