@@ -5,7 +5,7 @@ import path from 'node:path';
 /** `major:minor`, as /sys/dev/block and mountinfo name devices. */
 export type DeviceNumber = `${number}:${number}`;
 
-export interface LoopBacking {
+interface LoopBacking {
   /** As the kernel shows it; a file of another namespace or a deleted one need not be found there. */
   readonly file: string;
   readonly offsetBytes: number;

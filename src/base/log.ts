@@ -3,8 +3,7 @@ import { destination, type Logger, pino } from 'pino';
 
 export type { Logger } from 'pino';
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
 /** Writes synchronously: a command that ends right after a line must not lose it. Child loggers carry disk,
  *  revision and operation once (`log.child({ disk })`). */

@@ -27,7 +27,7 @@ export interface ConfigEnvironment {
 }
 
 /** Read when nothing names another file and it is there. */
-export const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
+const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
 
 const KNOWN_KEYS = ['repository'] as const;
 

@@ -23,7 +23,7 @@ import { Layout } from './layout.js';
 import { listDisks, scanDisk } from './scan.js';
 
 export type { RevisionRow } from '../base/revision-row.js';
-export { type InitOptions, initRepository } from './init.js';
+export { initRepository } from './init.js';
 
 export interface OpenOptions {
   readonly log?: Logger | undefined;

@@ -42,7 +42,7 @@ export async function guardTarget(request: GuardRequest): Promise<void> {
     throw refused(
       request,
       standing,
-      `The code ${visible(request.expect)} is not the one of what stands there now.`,
+      `The code ${visible(request.expect)} is not the one of what stands there now; nothing was written.`,
     );
   }
   if (target.kind === 'file' && standing.sizeBytes === 0 && sourceOf.length === 0) return;
@@ -85,10 +85,11 @@ function refuseUnconditionally({ target, sizeBytes, repositoryDir }: GuardReques
 
 async function demandCode(request: GuardRequest, standing: Standing): Promise<void> {
   const { overwrite, expect, confirm } = request;
-  if (!overwrite) throw refused(request, standing, 'It was not to be overwritten.');
+  if (!overwrite) throw refused(request, standing, 'Nothing was written: --overwrite was not given.');
   // That it is the right one was checked already.
   if (expect !== undefined) return;
-  if (confirm === undefined) throw refused(request, standing, 'Nobody confirmed that this may be lost.');
+  if (confirm === undefined)
+    throw refused(request, standing, 'Nothing was written: nobody confirmed that this may be lost.');
   const question = `${report(request, standing)}\nAll of it would be lost. Type ${standing.code} to go on: `;
   if (isSameCode(await confirm(question), standing.code)) return;
   throw new CairnError(

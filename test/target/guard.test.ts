@@ -241,7 +241,7 @@ describe('a device', () => {
       failure('REFUSED', shown, code),
     );
     await expect(guard(device, { expect: code })).rejects.toEqual(
-      failure('REFUSED', 'not to be overwritten'),
+      failure('REFUSED', '--overwrite was not given'),
     );
     await expect(guard(device, { overwrite: true, expect: '0000-0000' })).rejects.toEqual(
       failure('REFUSED', 'The code 0000-0000 is not the one', code),
