@@ -1,5 +1,6 @@
 /** Writing a revision to a file, a block device or standard output. */
-import type { CairnError } from '../base/errors.js';
+import { isatty } from 'node:tty';
+import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { formatBytes } from '../base/units.js';
 import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
@@ -8,7 +9,6 @@ import type { Repository } from '../repository/repository.js';
 import { diskIdOf } from '../source/disk-id.js';
 import { type Confirm, guardTarget } from '../target/guard.js';
 import { isSourceOf } from '../target/source-match.js';
-import { openStandardOutput } from '../target/standard-output.js';
 import { resolveTarget, type Target } from '../target/target.js';
 import { type JobOptions, runJob } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
@@ -52,20 +52,22 @@ export async function restore(repo: Repository, options: RestoreOptions): Promis
   } catch (error) {
     if (started !== null) noteFailed(repo, started, diskDir, error);
     throw error;
-  } finally {
-    target.close();
   }
 }
 
 interface Cleared {
   readonly native: RestoreParams['target'];
   readonly overwrite: boolean;
-  close(): void;
 }
 
+/** @throws {CairnError} USAGE for a terminal */
 function standardOutput(): Cleared {
-  const { fd, close } = openStandardOutput();
-  return { native: { fd }, overwrite: false, close };
+  if (isatty(1)) {
+    throw new CairnError('USAGE', 'A disk image is not written to a terminal.', {
+      hint: 'Redirect it: cairn restore … - > disk.img, or pipe it into another program.',
+    });
+  }
+  return { native: { fd: 1 }, overwrite: false };
 }
 
 async function clearedTarget(repo: Repository, row: RevisionRow, options: RestoreOptions): Promise<Cleared> {
@@ -82,7 +84,7 @@ async function clearedTarget(repo: Repository, row: RevisionRow, options: Restor
     confirm: options.confirm,
   });
   const overwrite = target.kind === 'file' && target.existing !== null;
-  return { native: { path: target.path, kind: target.kind }, overwrite, close: () => {} };
+  return { native: { path: target.path, kind: target.kind }, overwrite };
 }
 
 /** Disks whose last revision was read from the target. */
