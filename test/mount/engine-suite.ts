@@ -316,6 +316,20 @@ export function engineSuite(engine: EngineName): void {
       await expect(run('setpriv', asOther)).rejects.toThrow(/Permission denied/);
     });
 
+    it('pages of an image are kept from one open to the next', async () => {
+      const content = pattern(64 * KIB, 11);
+      await lab.addRevision('web01', FIRST, { content, delayMs: 400 });
+      await lab.mount(engine);
+      const timed = async () => {
+        const begin = performance.now();
+        expect((await readFile(image())).equals(content)).toBe(true);
+        return performance.now() - begin;
+      };
+      expect(await timed()).toBeGreaterThan(390);
+      await sleep(1100);
+      expect(await timed()).toBeLessThan(300);
+    });
+
     it('requests are answered side by side', async () => {
       await lab.addRevision('web01', FIRST, { content: pattern(8 * 1024 * KIB, 10), delayMs: 150 });
       await lab.mount(engine);

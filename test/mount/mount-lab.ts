@@ -100,6 +100,7 @@ export class MountLab implements AsyncDisposable {
       await removeLogs(mountpoint);
       await removeRecord(mountpoint, session);
     }
+    await removeLogs(this.mountpoint);
     await rm(this.directory, { recursive: true, force: true });
   }
 }

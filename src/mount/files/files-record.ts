@@ -1,9 +1,7 @@
 /** What `cairn files` has mounted where, kept in the run directory from before the first step until after the
  *  last one is undone. Whatever is interrupted can be undone from it. */
-import { createHash } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { runDirectory } from '../session/run-directory.js';
+import { runPathFor } from '../session/run-directory.js';
 
 export interface FilesRecord {
   readonly mountpoint: string;
@@ -14,7 +12,7 @@ export interface FilesRecord {
 }
 
 export async function viewPath(mountpoint: string): Promise<string> {
-  return join(await runDirectory(), `view-${digestOf(mountpoint)}`);
+  return runPathFor(mountpoint, 'view', '');
 }
 
 export async function writeFilesRecord(record: FilesRecord): Promise<void> {
@@ -36,9 +34,5 @@ export async function removeFilesRecord(mountpoint: string): Promise<void> {
 }
 
 async function recordPath(mountpoint: string): Promise<string> {
-  return join(await runDirectory(), `files-${digestOf(mountpoint)}.json`);
-}
-
-function digestOf(mountpoint: string): string {
-  return createHash('sha256').update(mountpoint).digest('hex').slice(0, 16);
+  return runPathFor(mountpoint, 'files', '.json');
 }

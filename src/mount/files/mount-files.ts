@@ -67,7 +67,7 @@ async function undone(record: FilesRecord, error: unknown): Promise<unknown> {
   } catch (left) {
     const code = error instanceof CairnError ? error.code : 'INTERNAL';
     return new CairnError(code, `${messageOf(error)} Not all of it could be undone: ${messageOf(left)}`, {
-      hint: 'cairn files --umount takes the rest away.',
+      hint: '“cairn files --umount” takes the rest away.',
       cause: error,
     });
   }
@@ -80,7 +80,7 @@ async function clearMountpoint({ mountpoint: path, repository }: FilesOptions): 
   if (earlier !== null && mountAt(await mountTable(), mountpoint) !== undefined) {
     const shown = `${earlier.disk}@${earlier.revision}`;
     throw new CairnError('USAGE', `${visible(mountpoint)} already shows files of ${shown}.`, {
-      hint: 'Take them away with cairn files --umount, or choose another directory.',
+      hint: 'Take them away with “cairn files --umount”, or choose another directory.',
     });
   }
   if (earlier !== null) await undo(earlier);

@@ -17,7 +17,7 @@ export async function unmountFiles(path: string): Promise<{ mountpoint: string }
   const mountpoint = await canonicalMountpoint(path);
   const record = await readFilesRecord(mountpoint);
   if (record === null) {
-    throw new CairnError('USAGE', `cairn files has mounted nothing at ${visible(mountpoint)}.`);
+    throw new CairnError('USAGE', `Nothing is mounted at ${visible(mountpoint)} by “cairn files”.`);
   }
   await undo(record);
   return { mountpoint };

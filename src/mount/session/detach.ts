@@ -20,7 +20,7 @@ export async function detach(mountpoint: string, lazily: boolean): Promise<Detac
   if (mountAt(await mountTable(), mountpoint) === undefined) return 'not-mounted';
   if (/busy/i.test(result.stderr)) return 'busy';
   throw new CairnError('MOUNT_FAILED', `Unmounting ${visible(mountpoint)} failed: ${reasonOf(result)}.`, {
-    hint: lazily ? undefined : 'Take it out of sight as it is: cairn umount --lazy.',
+    hint: lazily ? undefined : 'Take it out of sight as it is: “cairn umount --lazy”.',
   });
 }
 

@@ -68,7 +68,7 @@ async function clearOrRefuse(mountpoint: string, entry: Mount): Promise<void> {
   const by = record === null ? '' : ` (pid ${record.session.pid})`;
   const what = state === 'live' ? 'already shows a repository' : 'is a mount whose server does not answer';
   throw new CairnError('MOUNT_FAILED', `${visible(mountpoint)} ${what}${by}.`, {
-    hint: `Unmount it with cairn umount${state === 'hung' ? ' --lazy' : ''}, or choose another directory.`,
+    hint: `Unmount it with “cairn umount${state === 'hung' ? ' --lazy' : ''}”, or choose another directory.`,
   });
 }
 

@@ -1,6 +1,7 @@
 /** Where a session keeps what is only true while it runs: `/run/cairn` for root, `$XDG_RUNTIME_DIR/cairn` for
  *  others, and a directory of their own under the temporary directory where they have none. Nothing of this lies
  *  in the repository, which may be read-only. */
+import { createHash } from 'node:crypto';
 import { lstat, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +19,13 @@ export async function runDirectory(): Promise<string> {
     });
   }
   return path;
+}
+
+/** A file or directory there that belongs to `mountpoint`, which may hold any characters: its digest is a fine
+ *  name. `kind` tells what it is, `suffix` begins with a dot or is empty. */
+export async function runPathFor(mountpoint: string, kind: string, suffix: string): Promise<string> {
+  const digest = createHash('sha256').update(mountpoint).digest('hex').slice(0, 16);
+  return join(await runDirectory(), `${kind}-${digest}${suffix}`);
 }
 
 function runPath(): string {

@@ -74,10 +74,8 @@ class Server {
     this.#serving = await ENGINES[this.request.engine].serve(served, this.request);
     this.#device = mountAt(await mountTable(), this.request.mountpoint)?.device;
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void this.#end());
-    process.on('disconnect', () => {
-      this.log.error('the session process is gone; unmounting');
-      void this.#end();
-    });
+    process.on('disconnect', () => this.#abandoned());
+    if (!process.connected) this.#abandoned();
     this.#repeat(REFRESH_MS, () => this.#refresh());
     this.#repeat(WATCH_MS, () => this.#watch());
   }
@@ -99,6 +97,11 @@ class Server {
   /** Anybody may unmount at any time; after a lazy unmount open files are served to their end. */
   async #watch(): Promise<void> {
     if (this.#serving?.connected() === false) this.#exit();
+  }
+
+  #abandoned(): void {
+    this.log.error('the session process is gone; unmounting');
+    void this.#end();
   }
 
   async #end(): Promise<void> {

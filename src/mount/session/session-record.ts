@@ -1,10 +1,8 @@
 /** What a running session leaves in the run directory for those who come later: who serves a mount point. It
  *  informs; what is mounted where only the kernel tells. */
-import { createHash } from 'node:crypto';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ProcessIdentity } from './process-identity.js';
-import { runDirectory } from './run-directory.js';
+import { runPathFor } from './run-directory.js';
 
 export interface SessionRecord {
   readonly mountpoint: string;
@@ -40,7 +38,7 @@ export async function removeRecord(mountpoint: string, session: ProcessIdentity)
 
 /** The log file of the sessions at `mountpoint`. */
 export async function logPath(mountpoint: string): Promise<string> {
-  return join(await runDirectory(), `mount-${digestOf(mountpoint)}.log`);
+  return runPathFor(mountpoint, 'mount', '.log');
 }
 
 /** For a mount whose log nobody would look for. */
@@ -55,10 +53,5 @@ export function previousLog(path: string): string {
 }
 
 async function recordPath(mountpoint: string): Promise<string> {
-  return join(await runDirectory(), `mount-${digestOf(mountpoint)}.json`);
-}
-
-/** A mount point may hold any characters; its digest is a fine file name. */
-function digestOf(mountpoint: string): string {
-  return createHash('sha256').update(mountpoint).digest('hex').slice(0, 16);
+  return runPathFor(mountpoint, 'mount', '.json');
 }

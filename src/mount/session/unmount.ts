@@ -29,7 +29,7 @@ export async function unmount(options: UnmountOptions): Promise<{ mountpoint: st
       'USAGE',
       `What is mounted at ${name} (${entry.fileSystem}) is no mount of a repository.`,
       {
-        hint: 'A file system that cairn files has mounted is undone by cairn files --umount.',
+        hint: 'What “cairn files” has mounted is undone by “cairn files --umount”.',
       },
     );
   }
@@ -50,7 +50,7 @@ async function unmountBusy(mountpoint: string): Promise<void> {
   const more = holders.length > HOLDERS_NAMED_MAX ? ` and ${holders.length - HOLDERS_NAMED_MAX} more` : '';
   const by = named === '' ? '' : ` by ${named}${more}`;
   throw new CairnError('MOUNT_FAILED', `${visible(mountpoint)} is in use${by}.`, {
-    hint: 'End these first, or take the mount out of sight now and let them finish: cairn umount --lazy.',
+    hint: 'End these first, or take the mount out of sight now and let them finish: “cairn umount --lazy”.',
   });
 }
 
