@@ -71,8 +71,8 @@ describeMounts(() => {
     ] as const)('in the foreground %s unmounts and ends it with %i', async (signal, code) => {
       const child = start('mount', '--foreground', lab.mountpoint);
       const end = ended(child);
-      await until(() => isMounted(lab.mountpoint));
-      await once(child.stdout, 'data').catch(() => {});
+      await once(child.stdout, 'data');
+      expect(await isMounted(lab.mountpoint)).toBe(true);
       child.kill(signal);
       const { stdout, ...rest } = await end;
       expect(rest).toEqual({ code, stderr: '' });
