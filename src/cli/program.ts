@@ -52,7 +52,7 @@ export function buildProgram(context: ProcessContext): Command {
     .configureOutput({
       // Errors are told once, by whoever catches them, as text or as JSON.
       outputError: () => {},
-      getOutHelpWidth: () => Math.min(process.stdout.columns ?? 100, 110),
+      getOutHelpWidth: () => Math.min(process.stdout.columns || 100, 110),
     })
     .exitOverride();
   addGlobals(program);

@@ -35,8 +35,8 @@ export function startProgress(
     const { totalBytes, doneBytes } = progress;
     const line = progressLine(progress, {
       label,
-      // The last column stays free: some terminals wrap as soon as it is written.
-      columns: (stream.columns ?? 80) - 1,
+      // A terminal that does not know its width says 0. The last column stays free: some wrap as soon as it is written.
+      columns: (stream.columns || 80) - 1,
       unicode: drawsUnicode(),
       bytesPerSecond: rate.bytesPerSecond,
       remainingMs: totalBytes === null ? null : rate.remainingMs(totalBytes - doneBytes),

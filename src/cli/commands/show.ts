@@ -17,7 +17,7 @@ export function register(program: Command, context: CliContext): void {
         const { show } = await import('../../operations/show.js');
         const shown = await show(repository, { revision });
         const text = describeRevision(shown, {
-          columns: Math.min(process.stdout.columns ?? 100, 110),
+          columns: Math.min(process.stdout.columns || 100, 110),
           unicode: drawsUnicode(),
           nowMs: Date.now(),
           style: context.output.style,
