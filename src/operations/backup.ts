@@ -1,4 +1,5 @@
 /** Taking a revision of a disk. */
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
@@ -37,7 +38,7 @@ export interface BackupOutcome extends BackupResult {
 }
 
 /** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
- *  no revision, and a disk that it would have begun is not there.
+ *  no revision, and a disk that it would have begun is not there, unless there is sealed work to take over.
  *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
 export async function backup(repo: Repository, options: BackupOptions): Promise<BackupOutcome> {
   const disk = diskName(options.disk);
@@ -57,11 +58,18 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     return { disk, ...result, warnings: [...warnings, ...result.warnings] };
   } catch (error) {
     lock.release();
-    if (isNew) await removeEmpty(repo, disk);
+    if (isNew && !leavesWork(repo, disk, error)) await removeEmpty(repo, disk);
     throw error;
   } finally {
     lock.release();
   }
+}
+
+/** Whether an interrupted backup has sealed segments, which the next one takes over instead of reading and
+ *  compressing everything again. */
+function leavesWork(repo: Repository, disk: DiskName, error: unknown): boolean {
+  const interrupted = error instanceof CairnError && error.code === 'CANCELLED';
+  return interrupted && readdirSync(path.join(repo.diskDir(disk), 'segments')).length > 0;
 }
 
 function chooseSource(repo: Repository, disk: DiskName, { source, size }: BackupOptions): Source {

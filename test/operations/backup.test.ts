@@ -33,6 +33,23 @@ async function restored(revision: string): Promise<Buffer> {
   return readFileSync(target);
 }
 
+/** Promise 8: what an interrupted backup had sealed is not stored again. */
+test('an interrupted first backup leaves its sealed segments to the next one', async () => {
+  const file = lab.randomFile('large.img', 300 * MIB);
+  const stop = new AbortController();
+  const interrupted = lab.backup('large', {
+    source: `exec:cat ${file}; sleep 600`,
+    size: 'unknown',
+    signal: stop.signal,
+    onProgress: ({ storedBytes }) => storedBytes > 290 * MIB && stop.abort(),
+  });
+  await expect(interrupted).rejects.toEqual(failure('CANCELLED'));
+  expect(lab.repo.revisions('large')).toEqual([]);
+  const again = await lab.backup('large', { source: file });
+  expect(again.storedBytes).toBeLessThan(100 * MIB);
+  expect(again.sizeBytes).toBe(300 * MIB);
+});
+
 describe('a backup', () => {
   test('gives the fields of the contract, and a revision that reads back', async () => {
     const file = lab.randomFile('disk.img');

@@ -139,7 +139,7 @@ impl RecordWriter {
     /// Bytes of all segments so far.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        let open = [&self.blocks, &self.pages].into_iter().flatten().map(SegmentWriter::file_len);
+        let open = [&self.blocks, &self.pages].into_iter().flatten().map(SegmentWriter::sealed_len);
         self.stored_bytes + open.sum::<u64>()
     }
 
@@ -220,6 +220,7 @@ impl RecordWriter {
     /// Syncs take their time, so the next segment is written meanwhile. At most two at once.
     fn seal_in_background(&mut self, writer: SegmentWriter) -> Result<()> {
         self.collect_sealed(1)?;
+        self.stored_bytes += writer.sealed_len();
         self.sealing.push(std::thread::spawn(move || writer.seal()));
         Ok(())
     }
@@ -239,7 +240,6 @@ impl RecordWriter {
     fn note_sealed(&mut self, sealed: &SealedSegment) {
         self.known.insert_sealed(sealed.id, &sealed.entries);
         self.sealed.push(sealed.id);
-        self.stored_bytes += sealed.file_len;
     }
 
     fn sync_directory(&self) -> Result<()> {

@@ -128,6 +128,11 @@ fn three_u32(bytes: &[u8; 12]) -> [u32; 3] {
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), u32::from_le_bytes([i, j, k, l])]
 }
 
+/// Bytes of index and trailer for so many records.
+pub(super) fn len_of(count: usize) -> usize {
+    count * ENTRY_LEN + TRAILER_LEN
+}
+
 /// Index and trailer as they are appended to a segment.
 pub(super) fn encode(
     segment: SegmentId,
@@ -135,7 +140,7 @@ pub(super) fn encode(
     index_offset: u64,
     next_ordinal: u32,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * ENTRY_LEN + TRAILER_LEN);
+    let mut out = Vec::with_capacity(len_of(entries.len()));
     for entry in entries {
         entry.encode_to(&mut out);
     }

@@ -37,8 +37,6 @@ pub struct SealedSegment {
     pub id: SegmentId,
     /// What it holds.
     pub entries: Vec<IndexEntry>,
-    /// Bytes of the file.
-    pub file_len: u64,
 }
 
 impl SegmentWriter {
@@ -70,6 +68,12 @@ impl SegmentWriter {
     #[must_use]
     pub fn file_len(&self) -> u64 {
         self.written + self.buffer.len() as u64
+    }
+
+    /// Bytes that the file will have once it is sealed.
+    #[must_use]
+    pub fn sealed_len(&self) -> u64 {
+        self.file_len() + index::len_of(self.entries.len()) as u64
     }
 
     /// Whether the next record belongs into a new segment.
@@ -115,7 +119,7 @@ impl SegmentWriter {
         let tail = index::encode(self.id, &self.entries, self.written, next_ordinal);
         self.file.write_all_at(&tail, self.written).at("writing", &self.path)?;
         self.file.sync().at("syncing", &self.path)?;
-        Ok(SealedSegment { id: self.id, entries: self.entries, file_len: self.written + tail.len() as u64 })
+        Ok(SealedSegment { id: self.id, entries: self.entries })
     }
 
     fn flush(&mut self) -> Result<()> {
