@@ -1,8 +1,9 @@
 /** The JSON that other programs rely on; docs/cli-json.md describes it. Fields may be added, never taken away. */
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { EXIT_CODES } from '../../src/base/errors.js';
 import { MIB, run, sparseFile } from '../block-lab.js';
 import { makeCli } from './cli-lab.js';
 
@@ -173,4 +174,15 @@ test('warnings are part of an object, and on stderr beside an array', async () =
   const listed = await cli.run(['list', '--json']);
   expect(JSON.parse(listed.stdout)).toHaveLength(1);
   expect(listed.stderr).toContain('20200101T000000Z-aaaa');
+});
+
+test('docs/cli-json.md names every error code with its exit code', () => {
+  const rows = readFileSync(new URL('../../docs/cli-json.md', import.meta.url), 'utf8')
+    .split('\n')
+    .map((line) => /^\| (`[A-Z_` ]+`) \| (\d+)/.exec(line))
+    .filter((match) => match !== null);
+  const documented = rows.flatMap(([, codes = '', exit]) =>
+    codes.split(' ').map((code) => [code.replaceAll('`', ''), Number(exit)] as const),
+  );
+  expect(Object.fromEntries(documented)).toEqual(EXIT_CODES);
 });
