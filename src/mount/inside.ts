@@ -4,7 +4,7 @@ import type { Manifest, Piece, Survey, Volume } from '../native/index.js';
 import { rowMs, type TreeRow } from './listing.js';
 import { escapeGuestName, NameRegister, partitionStem, volumeName } from './names.js';
 import { directory, type Entries, type ImageNode, type Node, symlink, text } from './node.js';
-import { makeWindow, type Window, wholeWindow } from './window.js';
+import { type ImageExtent, makeWindow, type Window, wholeWindow, windowExtents } from './window.js';
 
 /** What looking at a revision's image told. */
 export interface RevisionFacts {
@@ -12,6 +12,8 @@ export interface RevisionFacts {
   readonly survey: Survey;
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
+  /** What is stored of a part of the image; undefined where that was not asked. */
+  readonly allocatedIn: (extent: ImageExtent) => number | undefined;
 }
 
 export interface Inside {
@@ -105,9 +107,20 @@ class InsideBuilder {
 
   #image(path: string, window: Window): ImageNode {
     const { disk, revision } = this.row;
-    const allocatedBytes = Math.min(this.facts.allocatedBytes, window.sizeBytes);
+    const allocatedBytes = this.#allocated(window);
     const key = `${this.#key}/${path}`;
     return { kind: 'image', key, mtimeMs: this.#mtimeMs, disk, revision, window, allocatedBytes };
+  }
+
+  #allocated(window: Window): number {
+    const atMost = Math.min(this.facts.allocatedBytes, window.sizeBytes);
+    let sum = 0;
+    for (const extent of windowExtents(window)) {
+      const bytes = this.facts.allocatedIn(extent);
+      if (bytes === undefined) return atMost;
+      sum += bytes;
+    }
+    return Math.min(sum, window.sizeBytes);
   }
 
   /** The directory's name is the disk's name; the manifest tells what it was called then. */

@@ -10,6 +10,12 @@ export interface ImageRange {
   readonly lengthBytes: number;
 }
 
+/** A contiguous part of the image. */
+export interface ImageExtent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
 export interface Window {
   readonly sizeBytes: number;
   readonly pieces: readonly PlacedPiece[];
@@ -60,9 +66,18 @@ export function windowRanges(window: Window, offsetBytes: number, lengthBytes: n
   return ranges;
 }
 
+/** Where the window's bytes lie in the image, each part of the image once however it is striped. */
+export function windowExtents(window: Window): ImageExtent[] {
+  return window.pieces.flatMap(({ piece }) => extentsOf(piece));
+}
+
+function extentsOf(piece: Piece): ImageExtent[] {
+  return piece.kind === 'linear' ? [piece] : stripes(piece);
+}
+
 function checkPiece(piece: Piece, imageSizeBytes: number): void {
   if (!isSize(piece.sizeBytes)) throw new RangeError('a piece of it has no valid size');
-  for (const extent of piece.kind === 'linear' ? [piece] : stripes(piece)) {
+  for (const extent of extentsOf(piece)) {
     if (!isSize(extent.offsetBytes)) throw new RangeError('a piece of it has no valid offset');
     if (extent.sizeBytes > imageSizeBytes - extent.offsetBytes) {
       throw new RangeError(
@@ -73,7 +88,7 @@ function checkPiece(piece: Piece, imageSizeBytes: number): void {
 }
 
 /** What each stripe of a striped piece takes up in the image. */
-function stripes(piece: Extract<Piece, { kind: 'striped' }>): { offsetBytes: number; sizeBytes: number }[] {
+function stripes(piece: Extract<Piece, { kind: 'striped' }>): ImageExtent[] {
   const { stripeSizeBytes, offsetsBytes, sizeBytes } = piece;
   if (!isSize(stripeSizeBytes) || stripeSizeBytes === 0 || offsetsBytes.length === 0) {
     throw new RangeError('a striped piece of it has no stripes');

@@ -50,6 +50,8 @@ export function facts(
     survey: survey(changes),
     sizeBytes,
     allocatedBytes: 8192,
+    allocatedIn: ({ offsetBytes, sizeBytes: size }) =>
+      Math.max(0, Math.min(offsetBytes + size, 8192) - offsetBytes),
   };
 }
 

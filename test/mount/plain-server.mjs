@@ -26,6 +26,10 @@ class PlainImage {
     return bytesRead;
   }
 
+  async allocatedIn(_offset, length) {
+    return Math.min(length, this.allocatedBytes);
+  }
+
   async survey() {
     return this.about.survey;
   }

@@ -63,9 +63,16 @@ export function storeSuite(engine: EngineName): void {
       expect(await run('mtype', ['-i', inLatest('by-number/4.img'), '::/hello.txt'])).toBe(
         'hello from vfat\n',
       );
+      const stored = async (name: string) =>
+        Number(await run('stat', ['-L', '--format=%b', inLatest(name)])) * 512;
+      let storedOfPartitions = 0;
       for (const [index, { image }] of plans.entries()) {
         await run('cmp', [image, inLatest(`by-number/${index + 1}.img`)]);
+        storedOfPartitions += await stored(`by-number/${index + 1}.img`);
       }
+      const storedOfDisk = await stored('disk.img');
+      expect(storedOfPartitions).toBeLessThanOrEqual(storedOfDisk);
+      expect(storedOfPartitions).toBeGreaterThan(storedOfDisk - 4 * 65536);
       const restored = join(lab.directory, 'restored');
       await truncate(source, 0);
       await writeFile(restored, '');
