@@ -1,8 +1,7 @@
 /** The completion script of each shell. They all ask `cairn __complete`, which knows the program as it is: a line is
  *  `word<TAB>what it says`, or `:files`, `:directories` where the shell knows better. */
 
-export const SHELLS = ['bash', 'zsh', 'fish'] as const;
-export type Shell = (typeof SHELLS)[number];
+type Shell = 'bash' | 'zsh' | 'fish';
 
 const BASH = String.raw`# bash completion for cairn
 _cairn() {
