@@ -14,7 +14,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::dedup::DedupIndex;
-use crate::disk::{Disk, DiskLock, now};
+use crate::disk::{Disk, DiskLock, Leftovers, now};
 use crate::error::{AtPath, Error, Result};
 use crate::image::Image;
 use crate::io;
@@ -26,7 +26,7 @@ use crate::revision::RevisionId;
 use crate::source::{PathSource, StreamSource};
 use crate::text;
 use crate::units::{Geometry, SegmentId};
-use crate::write::Known;
+use crate::write::{Known, RecordWriter};
 
 /// What to read.
 pub enum Source {
@@ -83,6 +83,8 @@ struct Before {
     sequence: u64,
     last_id: Option<RevisionId>,
     highest: SegmentId,
+    /// A manifest newer than `newest` is damaged.
+    newest_is_damaged: bool,
 }
 
 /// Reads the source and stores what is new. The lock is given back by [`Pending::commit`],
@@ -103,34 +105,26 @@ pub fn prepare(
     let (begun, started_at) = (Instant::now(), now());
     let mut warnings = Vec::new();
     let before = Before::find(disk, &mut warnings)?;
-    let swept = disk.sweep(before.highest_known())?;
     let records =
         Arc::new(Records::new(Arc::clone(disk.files()), disk.paths().segments(), CacheBudget::default()));
     let blocks_guess = params.source.size_bytes().or(before.newest.as_ref().map(|newest| newest.size_bytes));
     let index_blocks = blocks_guess.unwrap_or(0) / u64::from(disk.file().block_size_bytes);
     let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;
     let known = Arc::new(Known::new(Arc::clone(&records), index));
-    for (id, entries) in &swept.adopted {
-        known.insert_sealed(*id, entries);
-    }
-    if !swept.adopted.is_empty() {
+    let swept = disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
+    if swept.adopted > 0 {
         let segments = disk.paths().segments();
         disk.files().sync_directory(&segments).at("syncing", &segments)?;
     }
-    let job = scan::Job {
-        disk,
-        records: &records,
-        known: &known,
-        control: &control,
-        threads: params.threads,
-        highest: before.highest,
-    };
-    let scanned = match scan::run(&job, &mut params.source, before.parent.as_ref()) {
+    let job =
+        scan::Job { disk, records: &records, known: &known, control: &control, threads: params.threads };
+    let mut writer = RecordWriter::new(disk, before.highest, disk.file().codec, Arc::clone(&known));
+    let scanned = match scan::run(&job, &mut params.source, before.parent.as_ref(), &mut writer) {
         Err(error @ (Error::Corrupt { .. } | Error::NotFound { .. }))
-            if params.source.can_be_read_again() && before.parent.is_some() =>
+            if params.source.can_be_read_again() && before.parent.is_some() && !writer.has_failed() =>
         {
             warnings.push(format!("the block map of the last revision cannot be read ({error}), so every block was compared by digest alone and a new map was written"));
-            scan::run(&job, &mut params.source, None)?
+            scan::run(&job, &mut params.source, None, &mut writer)?
         }
         other => other?,
     };
@@ -218,12 +212,14 @@ impl Before {
             sequence: 0,
             last_id: ids.last().cloned(),
             highest: disk.segments()?.last().copied().unwrap_or(SegmentId(0)),
+            newest_is_damaged: false,
         };
         for (newer, id) in (0u64..).zip(ids.iter().rev()) {
             let manifest = match disk.manifest(id) {
                 Ok(manifest) => manifest,
                 Err(error @ Error::Corrupt { .. }) => {
                     warnings.push(format!("{error}; it was passed over as the parent"));
+                    found.newest_is_damaged |= found.newest.is_none();
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -251,9 +247,11 @@ impl Before {
         Ok(found)
     }
 
-    /// Segments above this belong to no revision that can be read.
-    fn highest_known(&self) -> SegmentId {
-        SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment))
+    /// Segments that belong to no revision that can be read. Those of a damaged manifest may be
+    /// among them, and its copy may be somewhere, so nothing is then taken for useless.
+    fn leftovers(&self) -> Leftovers {
+        let above = SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment));
+        Leftovers { above, unlink_unsealed: !self.newest_is_damaged }
     }
 }
 

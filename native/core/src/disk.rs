@@ -43,12 +43,21 @@ pub struct Disk {
     file: DiskFile,
 }
 
-/// What taking the lock found.
-#[derive(Default)]
+/// Which segments an interrupted backup may have left.
+#[derive(Clone, Copy, Debug)]
+pub struct Leftovers {
+    /// All with higher numbers.
+    pub above: SegmentId,
+    /// Whether those that are not sealed are of no use for certain.
+    pub unlink_unsealed: bool,
+}
+
+/// What sweeping found.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Swept {
     /// Sealed segments that no manifest knows: the sealed part of an interrupted backup, synced
-    /// again, whose records may be used.
-    pub adopted: Vec<(SegmentId, Vec<IndexEntry>)>,
+    /// again, whose records may be used once the segments directory was synced, too.
+    pub adopted: usize,
     /// Files of no use that were unlinked.
     pub unlinked: usize,
 }
@@ -150,20 +159,27 @@ impl Disk {
         Ok(ids)
     }
 
-    /// Clears up after an interrupted backup: segments above `highest_known` are adopted if they are
+    /// Clears up after an interrupted backup: segments that it left are given to `adopt` if they are
     /// sealed and sync again, else unlinked; so are temporary files, and state files that never got
     /// their manifest. The caller holds the lock.
     ///
     /// # Errors
     /// `Io` where the directories cannot be listed or a useless file cannot be unlinked.
-    pub fn sweep(&self, highest_known: SegmentId) -> Result<Swept> {
+    pub fn sweep(
+        &self,
+        leftovers: Leftovers,
+        adopt: &mut dyn FnMut(SegmentId, &[IndexEntry]),
+    ) -> Result<Swept> {
         let mut swept = Swept::default();
         let directory = self.paths.segments();
-        for id in self.segments()?.into_iter().filter(|&id| id > highest_known) {
+        for id in self.segments()?.into_iter().filter(|&id| id > leftovers.above) {
             let opened = SegmentReader::open_with_entries(&*self.files, &directory, id);
-            let adopted = opened.and_then(|(reader, entries)| reader.sync().map(|()| entries));
-            match adopted {
-                Ok(entries) => swept.adopted.push((id, entries)),
+            match opened.and_then(|(reader, entries)| reader.sync().map(|()| entries)) {
+                Ok(entries) => {
+                    adopt(id, &entries);
+                    swept.adopted += 1;
+                }
+                Err(_) if !leftovers.unlink_unsealed => {}
                 Err(_) => {
                     let path = segment::path_of(&directory, id);
                     self.files.unlink(&path).at("removing", &path)?;

@@ -162,6 +162,9 @@ impl Image {
     ) -> Result<usize> {
         let left = self.geometry.size_bytes().saturating_sub(offset);
         let len = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if len == 0 {
+            return Ok(0);
+        }
         let into = into.get_mut(..len).unwrap_or(&mut []);
         let (_, blocks) = self.range(offset, len as u64);
         let pointers = self.pointers(blocks.clone())?;

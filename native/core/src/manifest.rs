@@ -15,6 +15,9 @@ use crate::revision::RevisionId;
 use crate::text;
 use crate::units::{Geometry, is_block_size};
 
+/// Numbers up to here survive JSON readers that hold them as doubles, and leave room to count on.
+const SEQUENCE_MAX: u64 = 1 << 52;
+
 /// At which moment the bytes of a revision were true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,6 +148,9 @@ impl Manifest {
         let Some(geometry) = Geometry::new(self.size_bytes, self.block_size_bytes) else {
             return wrong("its size or block size is impossible");
         };
+        if self.sequence > SEQUENCE_MAX {
+            return wrong("its sequence is impossible");
+        }
         if self.map.height != self.map.fanout.height_for(geometry.block_count()) {
             return wrong("the height of its map does not fit its size");
         }

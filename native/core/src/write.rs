@@ -3,7 +3,8 @@
 //! Blocks go to one lane and map pages to the other, so that either can be read without the other
 //! between; the second copy of a page goes to the lane of blocks, which is another segment. A
 //! sealed segment's blocks enter the dedup index; those of open segments are known from memory.
-//! After any error the backup is given up as a whole: nothing is promised of what was written.
+//! After any error the pass is given up as a whole: nothing is promised of what it wrote but that
+//! sealed segments hold what their indexes say.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -53,6 +54,11 @@ impl Known {
         }
     }
 
+    /// Forgets blocks whose segments were never sealed and are gone.
+    fn forget_unsealed(&self) {
+        self.lock_unsealed().clear();
+    }
+
     fn find_unsealed(&self, digest: &Digest) -> Option<Place> {
         self.lock_unsealed().get(digest).copied()
     }
@@ -87,13 +93,14 @@ pub struct RecordWriter {
     disk_id: [u8; 16],
     codec: Codec,
     known: Arc<Known>,
-    next_id: u32,
+    highest: SegmentId,
     blocks: Option<SegmentWriter>,
     pages: Option<SegmentWriter>,
     sealing: Vec<std::thread::JoinHandle<Result<SealedSegment>>>,
     created: Vec<SegmentId>,
     sealed: Vec<SegmentId>,
     stored_bytes: u64,
+    has_failed: bool,
 }
 
 impl RecordWriter {
@@ -106,13 +113,14 @@ impl RecordWriter {
             disk_id: disk.file().id_bytes().unwrap_or_default(),
             codec,
             known,
-            next_id: highest.0.saturating_add(1),
+            highest,
             blocks: None,
             pages: None,
             sealing: Vec::new(),
             created: Vec::new(),
             sealed: Vec::new(),
             stored_bytes: 0,
+            has_failed: false,
         }
     }
 
@@ -146,7 +154,7 @@ impl RecordWriter {
     /// The highest segment so far.
     #[must_use]
     pub fn highest(&self) -> SegmentId {
-        SegmentId(self.next_id - 1)
+        self.highest
     }
 
     /// Seals everything. Afterwards every record is on stable storage, and so are the names.
@@ -164,16 +172,24 @@ impl RecordWriter {
         Ok(())
     }
 
-    /// Unlinks what is not sealed, after a failure or a cancel. Sealed segments stay for the next
-    /// backup to adopt.
+    /// Whether a segment could not be sealed; nothing may then be written any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Unlinks what is not sealed, after a failure or a cancel, and forgets it. Sealed segments
+    /// stay: for another pass, which goes on with higher numbers, or for the next backup to adopt.
     pub fn give_up(&mut self) {
         self.blocks = None;
         self.pages = None;
         let _ = self.collect_sealed(0);
+        self.known.forget_unsealed();
         for id in self.created.iter().filter(|id| !self.sealed.contains(id)) {
             // What cannot be unlinked now is unsealed, and swept by the next backup.
             let _ = self.files.unlink(&path_of(&self.segments, *id));
         }
+        self.created.clone_from(&self.sealed);
     }
 
     fn append(
@@ -197,8 +213,7 @@ impl RecordWriter {
         let ordinal = writer.append(kind, codec, digest, plain_len, payload)?;
         let id = writer.id();
         *self.lane(lane) = Some(writer);
-        Place::new(id, ordinal)
-            .ok_or_else(|| Error::InvalidArgument("the disk has used up its segment numbers".into()))
+        Place::new(id, ordinal).ok_or(Error::Worker)
     }
 
     fn lane(&mut self, lane: Lane) -> &mut Option<SegmentWriter> {
@@ -209,10 +224,11 @@ impl RecordWriter {
     }
 
     fn create(&mut self) -> Result<SegmentWriter> {
-        let id = SegmentId(self.next_id);
+        let used_up = || Error::InvalidArgument("the disk has used up its segment numbers".into());
+        let id = SegmentId(self.highest.0.checked_add(1).ok_or_else(used_up)?);
         let created_unix_s = u64::try_from(now().as_second()).unwrap_or(0);
         let writer = SegmentWriter::create(&*self.files, &self.segments, id, self.disk_id, created_unix_s)?;
-        self.next_id += 1;
+        self.highest = id;
         self.created.push(id);
         Ok(writer)
     }
@@ -234,6 +250,7 @@ impl RecordWriter {
                 Err(_) => failure = Some(Error::Worker),
             }
         }
+        self.has_failed |= failure.is_some();
         failure.map_or(Ok(()), Err)
     }
 

@@ -32,7 +32,6 @@ pub(super) struct Job<'a> {
     pub(super) known: &'a Arc<Known>,
     pub(super) control: &'a Control,
     pub(super) threads: usize,
-    pub(super) highest: SegmentId,
 }
 
 /// What a pass gave: all of it sealed.
@@ -63,11 +62,15 @@ enum Change {
     New(EncodedBlock),
 }
 
-/// Reads all of the source, compares it with `parent`, stores what is new, and seals.
-pub(super) fn run(job: &Job<'_>, source: &mut Source, parent: Option<&Manifest>) -> Result<Scanned> {
-    let codec = job.disk.file().codec;
-    let mut writer = RecordWriter::new(job.disk, job.highest, codec, Arc::clone(job.known));
-    pass(job, source, parent, &mut writer).inspect_err(|_| writer.give_up())
+/// Reads all of the source, compares it with `parent`, stores what is new, and seals. After an error
+/// the writer has given up what was not sealed and may be used for another pass.
+pub(super) fn run(
+    job: &Job<'_>,
+    source: &mut Source,
+    parent: Option<&Manifest>,
+    writer: &mut RecordWriter,
+) -> Result<Scanned> {
+    pass(job, source, parent, writer).inspect_err(|_| writer.give_up())
 }
 
 fn pass(

@@ -10,7 +10,7 @@ use crate::disk::DiskOptions;
 use crate::io::{Files, OsFiles};
 use crate::map::ExtentState;
 use crate::restore::{self, Target};
-use crate::segment::path_of;
+use crate::segment::{SEGMENT_LEN_TARGET, path_of};
 
 const BLOCK: u64 = 4096;
 
@@ -251,6 +251,108 @@ fn a_damaged_map_page_of_the_parent_costs_its_sharing_and_nothing_else() {
         "only the map is new: {:?}",
         second.manifest.counters
     );
+}
+
+/// A block that was stored before the damage was met must not be taken for stored by the second pass.
+#[test]
+fn a_damaged_parent_map_loses_no_block_that_changed_before_the_damage() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(7, 32 << 20)).unwrap();
+    lab.backup();
+    // Leaves are written in the order of the disk, so this one comes long after the change.
+    let segments = lab.disk.paths().segments();
+    for id in lab.disk.segments().unwrap() {
+        let (_, entries) = crate::segment::SegmentReader::open_with_entries(&OsFiles, &segments, id).unwrap();
+        let leaf = entries.iter().filter(|entry| entry.kind == crate::record::Kind::Page).nth(120);
+        if let Some(leaf) = leaf {
+            let path = path_of(&segments, id);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[leaf.offset as usize + 70] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let source = std::fs::OpenOptions::new().write(true).open(lab.source()).unwrap();
+    source.write_all_at(&noise(70, 20_000), 0).unwrap();
+    let second = lab.backup();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    assert!(lab.restored(&second) == std::fs::read(lab.source()).unwrap());
+}
+
+/// What the first pass had sealed keeps its number, and the second pass goes on above it.
+#[test]
+fn a_damaged_parent_map_is_no_matter_after_a_segment_was_sealed() {
+    let lab = Lab::new();
+    let len = SEGMENT_LEN_TARGET as usize + (8 << 20);
+    std::fs::File::create(lab.source()).unwrap().set_len(len as u64).unwrap();
+    let source = std::fs::OpenOptions::new().write(true).open(lab.source()).unwrap();
+    source.write_all_at(b"x", len as u64 - 1).unwrap();
+    lab.backup();
+    let segments = lab.disk.paths().segments();
+    let path = path_of(&segments, SegmentId(2));
+    let (_, entries) =
+        crate::segment::SegmentReader::open_with_entries(&OsFiles, &segments, SegmentId(2)).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[entries[0].offset as usize + 70] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    source.write_all_at(&noise(71, len - 4096), 0).unwrap();
+    let second = lab.backup();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    let image = lab.image(&second);
+    let mut found = vec![0; len];
+    image.read(&mut found, 0).unwrap();
+    assert!(found == std::fs::read(lab.source()).unwrap());
+}
+
+#[test]
+fn reading_beyond_the_end_of_an_odd_image_gives_nothing() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(1, 10_001)).unwrap();
+    let image = lab.image(&lab.backup());
+    for offset in [10_001, 10_002, 12_287, 12_288, 1 << 40, u64::MAX] {
+        assert_eq!(image.read(&mut [0; 10], offset).unwrap(), 0, "at {offset}");
+    }
+    assert_eq!(image.read(&mut [0; 10], 9_999).unwrap(), 2);
+}
+
+/// What a damaged manifest names may be all that its copy needs.
+#[test]
+fn segments_of_a_damaged_manifest_are_not_swept() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(1, 50_000)).unwrap();
+    lab.backup();
+    std::fs::write(lab.source(), noise(2, 50_000)).unwrap();
+    let damaged = lab.backup();
+    let manifest = lab.disk.paths().manifest(&damaged.manifest.revision);
+    let whole = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &whole[1..]).unwrap();
+    let last = path_of(&lab.disk.paths().segments(), SegmentId(damaged.manifest.highest_segment));
+    let mut bytes = std::fs::read(&last).unwrap();
+    let at = bytes.len() - 1;
+    bytes[at] ^= 1;
+    std::fs::write(&last, &bytes).unwrap();
+    let third = lab.backup();
+    assert_eq!(std::fs::read(&last).unwrap(), bytes);
+    assert!(third.manifest.highest_segment >= damaged.manifest.highest_segment);
+}
+
+#[test]
+fn numbers_of_a_hostile_manifest_do_not_overflow() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(1, 50_000)).unwrap();
+    let taken = lab.backup();
+    let path = lab.disk.paths().manifest(&taken.manifest.revision);
+    let with = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = taken.manifest.clone();
+        change(&mut manifest);
+        std::fs::write(&path, text::encode(&manifest).unwrap()).unwrap();
+        std::fs::write(lab.source(), noise(2, 50_000)).unwrap();
+        let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+        lab.prepare(source, &Arc::default()).map(Pending::abort)
+    };
+    let error = with(&|manifest| manifest.highest_segment = u32::MAX).unwrap_err();
+    assert!(error.to_string().contains("segment numbers"), "{error}");
+    with(&|manifest| manifest.sequence = u64::MAX).unwrap();
+    assert!(matches!(lab.disk.manifest(&taken.manifest.revision), Err(Error::Corrupt { .. })));
 }
 
 #[test]
