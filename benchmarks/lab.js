@@ -9,7 +9,7 @@ const MIB = 1024 * 1024;
 const PARTITION_OFFSET = 2 * MIB;
 
 /** Numbers that look random and are the same every time (xorshift). */
-export function numbersFrom(seed) {
+function numbersFrom(seed) {
   let state = BigInt(seed) | 1n;
   return (below) => {
     state ^= (state << 13n) & 0xffff_ffff_ffff_ffffn;
