@@ -1,9 +1,10 @@
 /** The rank table of docs/architecture.md, held as data. A room imports itself and rooms of a lower rank, nothing
  *  else: rooms of equal rank stay strangers, and what two of them need goes into a room below both. */
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { importsOf } from './imports.js';
-import { type SourceFile, sourcesIn } from './sources.js';
+import { ROOT, type SourceFile, sourcesIn } from './sources.js';
 
 const ROOMS: Readonly<Record<string, number>> = {
   base: 0,
@@ -81,6 +82,18 @@ function packageBreach(room: string, specifier: string): string | undefined {
 test('every room imports only itself and lower ranks', () => {
   expect(files.length).toBeGreaterThan(0);
   expect(files.flatMap(breaches)).toEqual([]);
+});
+
+test('docs/architecture.md shows the same ranks', () => {
+  const page = readFileSync(path.join(ROOT, 'docs/architecture.md'), 'utf8');
+  const rows = [...page.matchAll(/^\| (\d) \| src\/([a-z]+) \|/gm)].map(([, rank, room = '']) => [
+    room,
+    Number(rank),
+  ]);
+  const there = new Set(files.map((file) => roomOf(file.path)));
+  expect(Object.fromEntries(rows)).toEqual(
+    Object.fromEntries(Object.entries(ROOMS).filter(([room]) => there.has(room))),
+  );
 });
 
 test('a breach is seen', () => {

@@ -14,7 +14,7 @@ export function sourcesIn(directory: string, extension: string): SourceFile[] {
   return readdirSync(path.join(ROOT, directory), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(extension))
     .map((entry) => path.relative(ROOT, path.join(entry.parentPath, entry.name)))
-    .filter((file) => !/(^|\/)(node_modules|target|dist)\//.test(file))
+    .filter((file) => !/^(native\/([^/]+\/)?target|dist)\/|(^|\/)node_modules\//.test(file))
     .sort()
     .map((file) => ({ path: file, text: readFileSync(path.join(ROOT, file), 'utf8') }));
 }
