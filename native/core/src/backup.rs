@@ -150,6 +150,12 @@ impl Pending {
     /// Of the file system. Whether the revision is there is then seen by listing; if it is, it is
     /// whole.
     pub fn commit(mut self) -> Result<Taken> {
+        if !self.lock.covers(&self.disk.paths().directory) {
+            return Err(Error::InvalidArgument(format!(
+                "{} was moved, replaced or lost its lock file during the backup, so nothing was committed",
+                self.disk.paths().directory.display()
+            )));
+        }
         let image = Image::of(&self.manifest, Arc::clone(&self.records))?;
         self.manifest.layout = crate::probe::survey(&image, self.manifest.size_bytes);
         self.manifest.counters.duration_ms =

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -226,10 +227,12 @@ impl DiskLock {
     ///
     /// # Errors
     /// `Locked` names the holder; `InvalidArgument` where the file system's locks do not exclude;
-    /// `NotFound`, `Io`.
+    /// `NotFound`; `Io`, among it for a lock file that is a link, since it is written to.
     pub fn take(directory: &Path, holder: &str) -> Result<Self> {
         let path = DiskPaths::new(directory).lock();
-        let open = || std::fs::OpenOptions::new().read(true).write(true).open(&path).at("opening", &path);
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let open = || options.open(&path).at("opening", &path);
         let mut file = open()?;
         if !try_flock(&file).at("locking", &path)? {
             let mut text = String::new();
@@ -257,10 +260,14 @@ impl DiskLock {
         }
     }
 
-    /// Whether it is held, and for this directory.
+    /// Whether it is held, and for what stands at this directory's path now: a directory that was
+    /// renamed takes its lock along.
     #[must_use]
     pub fn covers(&self, directory: &Path) -> bool {
-        self.file.is_some() && self.directory == directory
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let held = self.file.as_ref().and_then(|file| file.metadata().ok()).map(identity);
+        let there = std::fs::symlink_metadata(DiskPaths::new(directory).lock()).ok().map(identity);
+        self.directory == directory && held.is_some() && held == there
     }
 }
 

@@ -9,8 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use quick_cache::{UnitWeighter, Weighter};
 
 use crate::digest::Digest;
 use crate::error::{Damage, Error, Result, corrupt};
@@ -20,7 +20,11 @@ use crate::record::Kind;
 use crate::segment::{Record, SegmentReader};
 use crate::units::SegmentId;
 
-const OPEN_SEGMENTS_MAX: usize = 128;
+const OPEN_SEGMENTS_MAX: u64 = 128;
+/// Bytes that the indexes of open segments may take.
+const OPEN_SEGMENTS_BYTES: u64 = 24 << 20;
+/// Keeps the caches' shards few, so that each has room for several of the largest blocks.
+const ITEMS_GUESS: usize = 128;
 
 /// Bytes that the caches of one disk may take.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +56,17 @@ impl Weighter<Digest, Arc<[u8]>> for ByMemory {
     }
 }
 
+impl Weighter<u32, Arc<SegmentReader>> for ByMemory {
+    fn weight(&self, _: &u32, segment: &Arc<SegmentReader>) -> u64 {
+        (segment.memory_len() as u64).max(OPEN_SEGMENTS_BYTES / OPEN_SEGMENTS_MAX)
+    }
+}
+
 /// See the module.
 pub struct Records {
     files: Arc<dyn Files>,
     segments: PathBuf,
-    open: Cache<u32, Arc<SegmentReader>, UnitWeighter>,
+    open: Cache<u32, Arc<SegmentReader>, ByMemory>,
     pages: Cache<Digest, Arc<Page>, ByMemory>,
     blocks: Cache<Digest, Arc<[u8]>, ByMemory>,
 }
@@ -68,9 +78,9 @@ impl Records {
         Self {
             files,
             segments,
-            open: Cache::new(OPEN_SEGMENTS_MAX),
-            pages: Cache::with_weighter(4096, budget.pages_bytes, ByMemory),
-            blocks: Cache::with_weighter(1024, budget.blocks_bytes, ByMemory),
+            open: Cache::with_weighter(ITEMS_GUESS, OPEN_SEGMENTS_BYTES, ByMemory),
+            pages: Cache::with_weighter(ITEMS_GUESS, budget.pages_bytes, ByMemory),
+            blocks: Cache::with_weighter(ITEMS_GUESS, budget.blocks_bytes, ByMemory),
         }
     }
 
@@ -147,7 +157,7 @@ impl PageSource for Records {
                 (Err(error), Some(copy)) => self.load_page(copy, pointer, level, fanout).map_err(|_| error),
             }
         })?;
-        if page.level() == level {
+        if page.fits(pointer, level, fanout) {
             return Ok(page);
         }
         let path = crate::segment::path_of(&self.segments, pointer.place.segment);
@@ -160,4 +170,97 @@ fn decode(record: &Record, plain: &mut [u8], path: &Path) -> Result<()> {
         return Err(corrupt(path, Damage::Missing { ordinal: record.header.ordinal.0 }));
     }
     record.decode_into(plain).map_err(|damage| corrupt(path, damage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Context;
+    use crate::io::MemoryFiles;
+    use crate::map::{self, MapRoot};
+    use crate::segment::SegmentWriter;
+    use crate::units::Ordinal;
+
+    const SEGMENTS: &str = "/segments";
+    const BLOCK_LEN: usize = 4 << 20;
+
+    /// A segment of pages made by a liar: each level is one page whose 32 entries are all the page
+    /// below, so a few records make a tree of billions of blocks. `tell` gives the count that an
+    /// entry tells, for the true one.
+    fn hostile_tree(files: &MemoryFiles, height: u8, tell: impl Fn(u64) -> u64) -> MapRoot {
+        let fanout = Fanout::new(32).unwrap();
+        let mut writer = SegmentWriter::create(files, Path::new(SEGMENTS), SegmentId(1), [0; 16], 0).unwrap();
+        let mut entry = [vec![7; 32], vec![1, 0, 0, 0], vec![0; 4]].concat();
+        let mut root = None;
+        for level in 1..=height {
+            let page = [vec![1, level, 5, 0], vec![0xff; 4], entry.repeat(32)].concat();
+            let digest = Digest::of(Context::Page, &page);
+            let len = u32::try_from(page.len()).unwrap();
+            let ordinal = writer.append(Kind::Page, crate::codec::Codec::Plain, digest, len, &page).unwrap();
+            let place = Place::new(SegmentId(1), ordinal).unwrap();
+            let allocated = tell(fanout.span(level));
+            entry =
+                [&digest.0[..], &[1, 0, 0, 0], &ordinal.0.to_le_bytes(), &[0; 8], &allocated.to_le_bytes()]
+                    .concat();
+            root = Some(PagePointer { digest, place, copy: None, allocated });
+        }
+        writer.seal().unwrap();
+        MapRoot { fanout, height, root }
+    }
+
+    fn records(files: &MemoryFiles) -> Records {
+        Records::new(Arc::new(files.clone()), SEGMENTS.into(), CacheBudget::default())
+    }
+
+    fn files() -> MemoryFiles {
+        let files = MemoryFiles::default();
+        files.create_directory(Path::new(SEGMENTS)).unwrap();
+        files
+    }
+
+    #[test]
+    fn a_page_that_holds_another_count_than_its_pointer_tells_is_refused() {
+        let files = files();
+        let map = hostile_tree(&files, 8, |allocated| allocated - 1);
+        let found = map::extents(&records(&files), &map, 0..1 << 40, usize::MAX);
+        assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+    }
+
+    #[test]
+    fn a_full_tree_is_one_extent_and_one_change_without_a_walk() {
+        let files = files();
+        let map = hostile_tree(&files, 8, |allocated| allocated);
+        let records = records(&files);
+        assert_eq!(map::extents(&records, &map, 0..1 << 40, usize::MAX).unwrap().len(), 1);
+        let empty = MapRoot { root: None, ..map };
+        assert_eq!(map::changes(&records, &empty, &map, 0..1 << 40, usize::MAX).unwrap().len(), 1);
+        assert_eq!(map::changes(&records, &map, &empty, 0..1 << 40, usize::MAX).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_page_serves_no_tree_of_another_fanout() {
+        let files = files();
+        let map = hostile_tree(&files, 1, |allocated| allocated);
+        let records = records(&files);
+        assert!(map::blocks(&records, &map, 0..1).is_ok());
+        let other = MapRoot { fanout: Fanout::new(64).unwrap(), ..map };
+        assert!(matches!(map::blocks(&records, &other, 0..1), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn the_largest_blocks_are_cached() {
+        let files = files();
+        let plain = vec![1; BLOCK_LEN];
+        let digest = Digest::of(Context::Block, &plain);
+        let mut writer =
+            SegmentWriter::create(&files, Path::new(SEGMENTS), SegmentId(1), [0; 16], 0).unwrap();
+        let len = u32::try_from(BLOCK_LEN).unwrap();
+        writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
+        writer.seal().unwrap();
+        let records = records(&files);
+        assert!(records.blocks.shard_capacity() > BLOCK_LEN as u64);
+        let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap() };
+        records.block(&pointer, BLOCK_LEN).unwrap();
+        assert!(records.cached_block(&pointer, BLOCK_LEN).is_some());
+    }
 }

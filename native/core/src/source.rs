@@ -109,7 +109,7 @@ impl PathSource {
         let size_bytes = if is_device {
             seek(&file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", path)?
         } else {
-            file.sync_all().at("syncing", path)?;
+            sync(&file).at("syncing", path)?;
             metadata_len(&file).at("sizing", path)?
         };
         Ok(Self { path: path.to_owned(), file, size_bytes, is_device, direct: is_direct, notes })
@@ -293,7 +293,19 @@ fn metadata_len(file: &std::fs::File) -> std::io::Result<u64> {
     Ok(file.metadata()?.size())
 }
 
+/// Syncs a file for the sake of its holes. EINVAL and EROFS come from file systems on which nothing
+/// is ever written.
+fn sync(file: &std::fs::File) -> std::io::Result<()> {
+    match file.sync_data() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EROFS)) => Ok(()),
+        other => other,
+    }
+}
+
 fn direct_works(file: &std::fs::File) -> bool {
     let mut buffer = AlignedBuffer::new(ALIGNMENT);
     crate::io::ReadAt::read_at(file, buffer.as_mut_slice(), 0).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

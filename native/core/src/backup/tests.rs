@@ -181,11 +181,17 @@ fn a_stream_that_keeps_not_to_its_length_leaves_nothing() {
     assert!(lab.disk.revisions().unwrap().is_empty());
 }
 
+/// There, writes through a mapping leave no mark, so nothing is proven.
+fn is_tmpfs(path: &Path) -> bool {
+    rustix::fs::statfs(path).unwrap().f_type == 0x0102_1994
+}
+
 #[test]
 fn a_file_that_nobody_wrote_to_is_a_snapshot() {
     let lab = Lab::new();
     std::fs::write(lab.source(), noise(4, 100_000)).unwrap();
-    assert_eq!(lab.backup().manifest.consistency, Consistency::Snapshot);
+    let expected = if is_tmpfs(&lab.source()) { Consistency::Live } else { Consistency::Snapshot };
+    assert_eq!(lab.backup().manifest.consistency, expected);
     let source = PathSource::open(&lab.source()).unwrap();
     let witness = source.witness();
     std::fs::OpenOptions::new().write(true).open(lab.source()).unwrap().write_all_at(b"x", 50_000).unwrap();
@@ -353,6 +359,30 @@ fn numbers_of_a_hostile_manifest_do_not_overflow() {
     assert!(error.to_string().contains("segment numbers"), "{error}");
     with(&|manifest| manifest.sequence = u64::MAX).unwrap();
     assert!(matches!(lab.disk.manifest(&taken.manifest.revision), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_disk_that_was_moved_away_during_its_backup_gets_no_revision() {
+    let lab = Lab::new();
+    std::fs::write(lab.source(), noise(1, 50_000)).unwrap();
+    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let pending = lab.prepare(source, &Arc::default()).unwrap();
+    std::fs::rename(&lab.disk.paths().directory, lab.directory.path().join("moved")).unwrap();
+    Disk::create(Arc::new(OsFiles), &lab.disk.paths().directory, DiskOptions::default()).unwrap();
+    let error = pending.commit().unwrap_err();
+    assert!(error.to_string().contains("was moved"), "{error}");
+    assert!(lab.disk.revisions().unwrap().is_empty());
+}
+
+#[test]
+fn a_lock_file_that_is_a_link_is_not_written_to() {
+    let lab = Lab::new();
+    let (lock, outside) = (lab.disk.paths().lock(), lab.directory.path().join("outside"));
+    std::fs::write(&outside, b"precious").unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&outside, &lock).unwrap();
+    assert!(DiskLock::take(&lab.disk.paths().directory, "a test").is_err());
+    assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
 }
 
 #[test]

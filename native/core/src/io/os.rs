@@ -50,20 +50,17 @@ impl Files for OsFiles {
         let mut options = OpenOptions::new();
         options.read(true).mode(0o600);
         match mode {
-            Mode::Read => {}
-            Mode::CreateNew => {
-                options.write(true).create_new(true);
-            }
-            Mode::Update => {
-                options.write(true).create(true).truncate(false);
-            }
-        }
+            Mode::Read => return Ok(Box::new(open_to_read(path)?)),
+            Mode::CreateNew => options.write(true).create_new(true),
+            // What is written in place is never somebody else's file behind a link.
+            Mode::Update => options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW),
+        };
         Ok(Box::new(options.open(path)?))
     }
 
     fn read(&self, path: &Path, len_max: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(len_max as u64 + 1).read_to_end(&mut bytes)?;
+        open_to_read(path)?.take(len_max as u64 + 1).read_to_end(&mut bytes)?;
         if bytes.len() > len_max {
             return Err(Error::from(ErrorKind::FileTooLarge));
         }
@@ -95,6 +92,11 @@ impl Files for OsFiles {
     }
 }
 
+/// Without waiting for a writer where a pipe stands in a file's place.
+fn open_to_read(path: &Path) -> Result<std::fs::File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 fn sync_file_range_write(file: std::os::fd::BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
     use std::os::fd::AsRawFd;
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
@@ -103,4 +105,28 @@ fn sync_file_range_write(file: std::os::fd::BorrowedFd<'_>, offset: u64, len: u6
     // SAFETY: the call takes a borrowed, open descriptor and plain numbers; it touches no memory of ours.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
     if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_an_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk.json");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(OsFiles.read(&path, 100).unwrap(), b"");
+        assert!(OsFiles.open(&path, Mode::Read).unwrap().is_empty().unwrap());
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (outside, link) = (directory.path().join("outside"), directory.path().join("dedup"));
+        std::fs::write(&outside, b"precious").unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        assert!(OsFiles.open(&link, Mode::Update).is_err());
+        assert!(OsFiles.open(&link, Mode::CreateNew).is_err());
+    }
 }

@@ -83,6 +83,7 @@ pub enum PageError {
 pub struct Page {
     level: u8,
     fanout: Fanout,
+    allocated: u64,
     bytes: Box<[u8]>,
 }
 
@@ -125,13 +126,14 @@ impl Page {
         if !shape || !(1..=HEIGHT_MAX).contains(&level) {
             return Err(PageError::Shape);
         }
-        let page = Self { level, fanout, bytes };
+        let mut page = Self { level, fanout, allocated: 0, bytes };
         let count: usize = page.bitmap().iter().map(|byte| byte.count_ones() as usize).sum();
         if count == 0 || page.bytes.len() != page.entries_at() + count * page.entry_len() {
             return Err(PageError::Shape);
         }
-        let all_good = (0..count).all(|rank| page.entry_at_rank(rank).is_some());
-        if all_good { Ok(page) } else { Err(PageError::Entry) }
+        let counts = (0..count).map(|rank| page.entry_at_rank(rank).map(|entry| entry.allocated()));
+        page.allocated = counts.sum::<Option<u64>>().ok_or(PageError::Entry)?;
+        Ok(page)
     }
 
     /// Encodes entries in order of their slots; `None` when there are none.
@@ -159,6 +161,13 @@ impl Page {
         self.level
     }
 
+    /// Whether this is what `pointer` leads to, at `level` in a tree of `fanout`. That the counts
+    /// agree is what keeps every walk in proportion to what it finds, whoever made the pages.
+    #[must_use]
+    pub fn fits(&self, pointer: &PagePointer, level: u8, fanout: Fanout) -> bool {
+        self.level == level && self.fanout == fanout && self.allocated == pointer.allocated
+    }
+
     /// Bytes that it takes in memory.
     #[must_use]
     pub fn memory_len(&self) -> usize {
@@ -183,7 +192,7 @@ impl Page {
     /// Blocks stored beneath this page.
     #[must_use]
     pub fn allocated(&self) -> u64 {
-        (0..self.fanout.entries()).filter_map(|slot| self.entry(slot)).map(|entry| entry.allocated()).sum()
+        self.allocated
     }
 
     pub(crate) fn entry(&self, slot: u32) -> Option<Entry> {

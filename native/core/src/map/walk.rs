@@ -264,6 +264,9 @@ fn walk_changes<S: PageSource + ?Sized>(
     if pair.0.same(&pair.1) || !found.wants(first, fanout.span(level)) {
         return Ok(ControlFlow::Continue(()));
     }
+    if let Some(state) = uniform_change(&pair, fanout.span(level)) {
+        return Ok(found.push(first, fanout.span(level), state));
+    }
     let from = Children::of(source, fanout, pair.0, level)?;
     let to = Children::of(source, fanout, pair.1, level)?;
     let step = fanout.span(level - 1);
@@ -286,6 +289,15 @@ fn walk_changes<S: PageSource + ?Sized>(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The state that every block gets where one side is empty and the other is full.
+fn uniform_change(pair: &(Node, Node), span: u64) -> Option<ExtentState> {
+    match (pair.0.pointer, pair.1.pointer) {
+        (None, Some(to)) if to.allocated == span => Some(ExtentState::Data),
+        (Some(from), None) if from.allocated == span => Some(ExtentState::Zero),
+        _ => None,
+    }
 }
 
 /// Collects extents: clips them to the range, merges neighbours, and stops at the limit.

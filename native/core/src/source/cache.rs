@@ -2,7 +2,8 @@
 //!
 //! RWF_DONTCACHE (Linux 6.14) drops exactly the pages that the read brought in. Before that, pages
 //! that were resident are found by mincore(2), and a range is dropped after reading when none of it
-//! was there. A range that was partly there stays as it then is.
+//! was there. A range that was partly there stays as it then is. Readahead is turned off then, since
+//! what it brings in for the next range would look as if it had been there.
 
 use std::io::{IoSliceMut, Result};
 use std::os::fd::AsRawFd;
@@ -29,7 +30,7 @@ impl CacheGuard {
         if !self.is_unknown_here.load(Ordering::Relaxed) {
             match read_uncached(file, into, offset) {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                    self.is_unknown_here.store(true, Ordering::Relaxed);
+                    self.fall_back(file);
                 }
                 other => return Ok(other?),
             }
@@ -40,6 +41,11 @@ impl CacheGuard {
             let _ = fadvise(file, offset, std::num::NonZeroU64::new(done as u64), Advice::DontNeed);
         }
         Ok(done)
+    }
+
+    fn fall_back(&self, file: &std::fs::File) {
+        let _ = fadvise(file, 0, None, Advice::Random);
+        self.is_unknown_here.store(true, Ordering::Relaxed);
     }
 }
 
@@ -63,7 +69,8 @@ fn is_resident(file: &std::fs::File, offset: u64, len: usize) -> bool {
     if len == 0 {
         return true;
     }
-    let map_len = (len + PAGE_LEN).next_multiple_of(PAGE_LEN);
+    let skipped = usize::try_from(offset % PAGE_LEN as u64).unwrap_or(0);
+    let map_len = (skipped + len).next_multiple_of(PAGE_LEN);
     let mut pages = vec![0u8; map_len / PAGE_LEN];
     // SAFETY: a fresh private mapping of a descriptor that outlives it, which is never read or
     // written through and unmapped before returning; `pages` has a byte for each page of it.
@@ -84,4 +91,62 @@ fn is_resident(file: &std::fs::File, offset: u64, len: usize) -> bool {
         asked
     };
     asked != 0 || pages.iter().any(|page| page & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const PIECE_LEN: usize = 64 * 1024;
+    const FILE_LEN: usize = 64 * PIECE_LEN + 100;
+
+    /// A clean file with nothing in the cache but `resident` bytes at its start; `None` on file
+    /// systems that keep their files in the cache alone.
+    fn file_out_of_cache(resident: usize) -> Option<std::fs::File> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; FILE_LEN]).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        if is_resident(&file, 0, FILE_LEN) {
+            return None;
+        }
+        let mut into = vec![0; resident];
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        crate::io::ReadAt::read_at(&file, &mut into, 0).unwrap();
+        fadvise(&file, 0, None, Advice::Normal).unwrap();
+        Some(file)
+    }
+
+    fn read_all(file: &std::fs::File, guard: &CacheGuard) {
+        let mut into = vec![0; PIECE_LEN];
+        for offset in (0..FILE_LEN).step_by(PIECE_LEN) {
+            let done = guard.read(file, &mut into, offset as u64).unwrap();
+            assert_eq!(done, PIECE_LEN.min(FILE_LEN - offset));
+            assert!(into[..done].iter().all(|&byte| byte == 7));
+        }
+    }
+
+    fn without_dontcache(file: &std::fs::File) -> CacheGuard {
+        let guard = CacheGuard::default();
+        guard.fall_back(file);
+        guard
+    }
+
+    #[test]
+    fn reading_without_rwf_dontcache_leaves_the_cache_as_it_was() {
+        let Some(file) = file_out_of_cache(2 * PIECE_LEN) else { return };
+        read_all(&file, &without_dontcache(&file));
+        assert!(is_resident(&file, 0, PIECE_LEN));
+        assert!(!is_resident(&file, 2 * PIECE_LEN as u64, FILE_LEN - 2 * PIECE_LEN));
+    }
+
+    #[test]
+    fn a_resident_page_beyond_a_range_does_not_count_for_it() {
+        let Some(file) = file_out_of_cache(PIECE_LEN) else { return };
+        assert!(is_resident(&file, 0, 1));
+        assert!(!is_resident(&file, PIECE_LEN as u64, PIECE_LEN));
+        crate::io::ReadAt::read_at(&file, &mut [0; 1], 3 * PIECE_LEN as u64).unwrap();
+        assert!(!is_resident(&file, 2 * PIECE_LEN as u64, PIECE_LEN));
+    }
 }
