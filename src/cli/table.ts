@@ -23,14 +23,15 @@ export function renderTable<Row>(
       cells,
       width: Math.max(width(column.title), ...cells.map(width)),
     }));
-  const head = used.map(({ column, width }) => title(pad(column.title, width, column.align)));
+  const head = used.map(({ column, width }) => pad(column.title, width, column.align));
   const lines = rows.map((row, index) =>
     used.map(({ column, cells, width }) => {
       const padded = pad(cells[index] ?? '', width, column.align);
       return column.style === undefined ? padded : column.style(padded, row);
     }),
   );
-  return [head, ...lines].map((cells) => cells.join('  ').trimEnd()).join('\n');
+  const [first, ...rest] = [head, ...lines].map((cells) => cells.join('  ').trimEnd());
+  return [title(first ?? ''), ...rest].join('\n');
 }
 
 /** Name and value, one a line, the values under each other; a value that is empty leaves its line out. */

@@ -20,8 +20,24 @@ const wide: LineOptions = {
 
 test('a line has label, bar, percent, bytes, rate and time left', () => {
   expect(progressLine(half, wide)).toBe(
-    'vm1  ███████████████░░░░░░░░░░░░░░░   50 %  4 GiB of 8 GiB  800 MiB/s  6.0 s left',
+    'vm1  ███████████████░░░░░░░░░░░░░░░   50 %     4 GiB of 8 GiB   800 MiB/s     0:06 left',
   );
+});
+
+test('nothing jumps while the numbers grow', () => {
+  const columns = [0, 1, 12345, 1023 * 1024, 5 * GIB, 7.99 * GIB].map((doneBytes) => {
+    const line = progressLine({ ...half, doneBytes }, { ...wide, columns: 79, remainingMs: doneBytes / 300 });
+    return ['%', ' of ', '/s'].map((mark) => line.indexOf(mark));
+  });
+  expect(new Set(columns.map((places) => places.join())).size).toBe(1);
+});
+
+test('time left is a countdown that ends at one second', () => {
+  const left = (remainingMs: number) =>
+    progressLine(half, { ...wide, remainingMs })
+      .split('/s ')[1]
+      ?.trim();
+  expect([1, 750_000, 11_100_000].map(left)).toEqual(['0:01 left', '12:30 left', '3:05:00 left']);
 });
 
 test('without a UTF-8 terminal the bar is plain', () => {
@@ -29,10 +45,10 @@ test('without a UTF-8 terminal the bar is plain', () => {
 });
 
 test('a narrow terminal loses the bar, then what matters least', () => {
-  expect(progressLine(half, { ...wide, columns: 52 })).toBe(
-    'vm1   50 %  4 GiB of 8 GiB  800 MiB/s  6.0 s left',
+  expect(progressLine(half, { ...wide, columns: 58 })).toBe(
+    'vm1   50 %     4 GiB of 8 GiB   800 MiB/s     0:06 left',
   );
-  expect(progressLine(half, { ...wide, columns: 30 })).toBe('vm1   50 %  4 GiB of 8 GiB');
+  expect(progressLine(half, { ...wide, columns: 32 })).toBe('vm1   50 %     4 GiB of 8 GiB');
   expect(progressLine(half, { ...wide, columns: 2 })).toBe('vm');
 });
 
@@ -44,7 +60,7 @@ test('a line never is wider than the terminal', () => {
 
 test('a stream of unknown length has no bar, no percent and no time left', () => {
   const stream = { ...half, totalBytes: null };
-  expect(progressLine(stream, { ...wide, remainingMs: null })).toBe('vm1  4 GiB  800 MiB/s');
+  expect(progressLine(stream, { ...wide, remainingMs: null })).toBe('vm1     4 GiB   800 MiB/s');
 });
 
 test('what no longer depends on the source says so', () => {
