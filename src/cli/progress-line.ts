@@ -15,10 +15,10 @@ export interface LineOptions {
 
 const BAR_COLUMNS_MAX = 30;
 const BAR_COLUMNS_MIN = 8;
-/** The longest size is `1023 KiB` or the like. */
-const BYTES_COLUMNS = 8;
+/** The longest size is `0.999 MiB` or the like. */
+const BYTES_COLUMNS = 9;
 /** Percent, both sizes, rate and time left, with what stands between. */
-const TEXT_COLUMNS = 57;
+const TEXT_COLUMNS = 60;
 
 const PHASES: Readonly<Record<JobProgress['phase'], string>> = {
   reading: '',

@@ -20,7 +20,7 @@ const wide: LineOptions = {
 
 test('a line has label, bar, percent, bytes, rate and time left', () => {
   expect(progressLine(half, wide)).toBe(
-    'vm1  ███████████████░░░░░░░░░░░░░░░   50 %     4 GiB of 8 GiB   800 MiB/s     0:06 left',
+    'vm1  ███████████████░░░░░░░░░░░░░░░   50 %      4 GiB of 8 GiB    800 MiB/s     0:06 left',
   );
 });
 
@@ -45,10 +45,10 @@ test('without a UTF-8 terminal the bar is plain', () => {
 });
 
 test('a narrow terminal loses the bar, then what matters least', () => {
-  expect(progressLine(half, { ...wide, columns: 58 })).toBe(
-    'vm1   50 %     4 GiB of 8 GiB   800 MiB/s     0:06 left',
+  expect(progressLine(half, { ...wide, columns: 60 })).toBe(
+    'vm1   50 %      4 GiB of 8 GiB    800 MiB/s     0:06 left',
   );
-  expect(progressLine(half, { ...wide, columns: 32 })).toBe('vm1   50 %     4 GiB of 8 GiB');
+  expect(progressLine(half, { ...wide, columns: 32 })).toBe('vm1   50 %      4 GiB of 8 GiB');
   expect(progressLine(half, { ...wide, columns: 2 })).toBe('vm');
 });
 
@@ -60,7 +60,7 @@ test('a line never is wider than the terminal', () => {
 
 test('a stream of unknown length has no bar, no percent and no time left', () => {
   const stream = { ...half, totalBytes: null };
-  expect(progressLine(stream, { ...wide, remainingMs: null })).toBe('vm1     4 GiB   800 MiB/s');
+  expect(progressLine(stream, { ...wide, remainingMs: null })).toBe('vm1      4 GiB    800 MiB/s');
 });
 
 test('what no longer depends on the source says so', () => {
