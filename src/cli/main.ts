@@ -5,6 +5,9 @@ import { failureOf } from './failure.js';
 import { runInternal } from './internal.js';
 import { buildProgram, commandPath } from './program.js';
 
+/** How long something that nobody closed may keep the process. */
+const LINGERING_MS_MAX = 5_000;
+
 /** Runs one command and ends the process with its exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   const context = new ProcessContext();
@@ -18,7 +21,14 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
   const exitCode = await run(buildProgram(context), context, argv);
   await context.output.flush();
-  process.exit(exitCode === 0 ? exitCodeOfStream(streamError) : exitCode);
+  endWith(exitCode === 0 ? exitCodeOfStream(streamError) : exitCode);
+}
+
+/** Lets Node end by itself. `process.exit` waits for V8's compiler threads while they may be waiting for a
+ *  collection on this one, which was seen to hang for good; it is kept for what might stay open. */
+function endWith(exitCode: number): void {
+  process.exitCode = exitCode;
+  setTimeout(() => process.exit(), LINGERING_MS_MAX).unref();
 }
 
 /** @returns the exit code; whatever is thrown has been told by then */

@@ -36,12 +36,6 @@ export function createDisk(diskDir: string, options: DiskOptions): DiskFile {
   return call((native) => native.createDisk(diskDir, options.blockSizeBytes, options.codec)) as DiskFile;
 }
 
-/** disk.json, checked.
- *  @throws {CairnError} NOT_FOUND | CORRUPT | FORMAT_TOO_NEW | IO */
-export function readDisk(diskDir: string): DiskFile {
-  return call((native) => native.readDisk(diskDir)) as DiskFile;
-}
-
 /** A manifest, its checksum and its fields checked.
  *  @throws {CairnError} NOT_FOUND | CORRUPT | FORMAT_TOO_NEW | IO */
 export function readManifest(path: string): Manifest {

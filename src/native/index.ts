@@ -1,7 +1,7 @@
 /** The native core as the rest of the house sees it. This room is the only importer of the addon. */
 import { call } from './addon.js';
 
-export { createDisk, lockDisk, readDisk, readManifest, readState, writeState } from './disks.js';
+export { createDisk, lockDisk, readManifest, readState, writeState } from './disks.js';
 export { diffRevisions, openImage, surveyPath } from './images.js';
 export { makePipe, startBackup, startHeldBackup, startRestore } from './jobs.js';
 export type * from './types.js';

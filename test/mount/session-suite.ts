@@ -110,6 +110,7 @@ export function sessionSuite(engine: EngineName): void {
       await lab.mount(engine);
       const { session } = await lab.session();
       endProcess(session.pid);
+      await until(async () => !isRunning(session));
       await lab.mount(engine);
       expect(await reads()).toBe(true);
       await new Promise((resolve) => setTimeout(resolve, 1500));
