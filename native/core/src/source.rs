@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
 
 use crate::error::{AtPath, Error, Result};
-use crate::job::Control;
 
 pub use cache::CacheGuard;
 pub use witness::Witness;
@@ -243,15 +242,15 @@ impl StreamSource {
         self.announced_bytes
     }
 
-    /// Fills `into` as far as the stream goes; fewer bytes mean its end. A cancel is heard while
-    /// nothing comes.
+    /// Fills `into` as far as the stream goes; fewer bytes mean its end. `check` is asked before each
+    /// read, and about every tenth of a second while nothing comes.
     ///
     /// # Errors
-    /// `Source`, `Cancelled`; `SourceShort` and `SourceLong` against what was announced.
-    pub fn read(&mut self, into: &mut [u8], control: &Control) -> Result<usize> {
+    /// `Source`; what `check` gives; `SourceShort` and `SourceLong` against what was announced.
+    pub fn read(&mut self, into: &mut [u8], check: &dyn Fn() -> Result<()>) -> Result<usize> {
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            self.wait(control)?;
+            self.wait(check)?;
             match std::io::Read::read_vectored(&mut self.file, &mut [IoSliceMut::new(rest)]) {
                 Ok(0) => break,
                 Ok(count) => done += count,
@@ -274,11 +273,11 @@ impl StreamSource {
     }
 
     /// Returns when there is something to read, also on a descriptor that does not block.
-    fn wait(&self, control: &Control) -> Result<()> {
+    fn wait(&self, check: &dyn Fn() -> Result<()>) -> Result<()> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         loop {
-            control.check()?;
+            check()?;
             let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}

@@ -19,18 +19,22 @@ use crate::errors::{failure, guarded};
 use crate::jobs::{to_number, to_size};
 use crate::pool::{Json, Pooled, pooled};
 
+/// Where a disk's segments lie and the disk's id: another disk may take the place of a removed one.
+type DiskKey = (PathBuf, String);
+
 /// Caches that all open images of a disk share, for as long as one is open.
-static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Records>>>> = LazyLock::new(Mutex::default);
+static OPEN: LazyLock<Mutex<HashMap<DiskKey, Weak<Records>>>> = LazyLock::new(Mutex::default);
 
 fn records_of(disk: &Disk) -> Arc<Records> {
     let segments = disk.paths().segments();
+    let key = (segments.clone(), disk.file().id.clone());
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     open.retain(|_, records| records.strong_count() > 0);
-    if let Some(records) = open.get(&segments).and_then(Weak::upgrade) {
+    if let Some(records) = open.get(&key).and_then(Weak::upgrade) {
         return records;
     }
-    let records = Arc::new(Records::new(os_files(), segments.clone(), CacheBudget::default()));
-    open.insert(segments, Arc::downgrade(&records));
+    let records = Arc::new(Records::new(os_files(), segments, CacheBudget::default()));
+    open.insert(key, Arc::downgrade(&records));
     records
 }
 

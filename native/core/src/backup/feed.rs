@@ -4,6 +4,7 @@
 //! what the writer has dealt with, so memory is bounded however fast or slow a thread is.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub(super) enum Content {
 pub(super) struct Feed<'a> {
     state: Mutex<State<'a>>,
     room: Condvar,
+    /// Outside the lock, which is held while a stream is waited for.
+    stopped: AtomicBool,
     window: u64,
     cache: CacheGuard,
     control: &'a Control,
@@ -47,7 +50,6 @@ struct State<'a> {
     at: u64,
     next_number: u64,
     written: u64,
-    stopped: bool,
     holes_skipped: bool,
 }
 
@@ -62,11 +64,12 @@ impl<'a> Feed<'a> {
             Source::Path(source) => Reader::Path { source, data: None, dense: false },
             Source::Stream(source) => Reader::Stream { source, ended: false },
         };
-        let state = State { source, at: 0, next_number: 0, written: 0, stopped: false, holes_skipped: false };
+        let state = State { source, at: 0, next_number: 0, written: 0, holes_skipped: false };
         let block_size = u64::from(block_size);
         Self {
             state: Mutex::new(state),
             room: Condvar::new(),
+            stopped: AtomicBool::new(false),
             window,
             cache: CacheGuard::default(),
             control,
@@ -82,13 +85,10 @@ impl<'a> Feed<'a> {
     /// The next piece, its bytes in `buffer`; `None` at the end. Waits while the window is full.
     pub(super) fn next(&self, buffer: &mut AlignedBuffer) -> Result<Option<Piece>> {
         let mut state = self.lock();
-        while !state.stopped && state.next_number >= state.written + self.window {
+        while !self.is_stopped() && state.next_number >= state.written + self.window {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.stopped {
-            return Err(Error::Cancelled);
-        }
-        self.control.check()?;
+        self.check()?;
         let first_block = state.at / self.block_size;
         let (content, to_read) = match state.plan(self, buffer)? {
             Some(plan) => plan,
@@ -112,7 +112,9 @@ impl<'a> Feed<'a> {
 
     /// Makes every thread's next call fail.
     pub(super) fn stop(&self) {
-        self.lock().stopped = true;
+        self.stopped.store(true, Ordering::SeqCst);
+        // Whoever saw the flag unset under the lock waits by now and is woken.
+        drop(self.lock());
         self.room.notify_all();
     }
 
@@ -120,6 +122,14 @@ impl<'a> Feed<'a> {
     pub(super) fn totals(&self) -> (u64, bool) {
         let state = self.lock();
         (state.at, state.holes_skipped)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_stopped() { Err(Error::Cancelled) } else { self.control.check() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
@@ -137,7 +147,7 @@ impl<'a> State<'a> {
             Reader::Stream { ended: true, .. } => Ok(None),
             // A stream is read in order by nature, so the lock is what makes threads take turns.
             Reader::Stream { source, ended } => {
-                let len = source.read(buffer.as_mut_slice(), feed.control)?;
+                let len = source.read(buffer.as_mut_slice(), &|| feed.check())?;
                 *ended = len < buffer.as_slice().len();
                 self.at += len as u64;
                 Ok((len > 0).then_some((Content::Bytes(len), None)))

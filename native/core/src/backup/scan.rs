@@ -126,6 +126,8 @@ fn in_order(
     let block_size = worker.block_size;
     let mut updater = Updater::new(start, &**worker.job.records, writer)?;
     std::thread::scope(|scope| {
+        // A thread that waits in the feed would outlive a panic here, and the scope waits for it.
+        let _guard = StopOnPanic(worker.feed);
         let handles: Vec<_> = (0..threads)
             .map(|_| {
                 let sender = sender.clone();
@@ -140,10 +142,11 @@ fn in_order(
         for handle in handles {
             all_joined &= handle.join().is_ok();
         }
-        let counters = taken?;
+        // A thread that panics stops the feed, which the others tell as a cancel.
         if !all_joined {
             return Err(Error::Worker);
         }
+        let counters = taken?;
         let (size_bytes, _) = worker.feed.totals();
         let map = updater.finish(size_bytes.div_ceil(u64::from(block_size)))?;
         Ok((counters, map, size_bytes))

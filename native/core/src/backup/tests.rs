@@ -385,6 +385,52 @@ fn a_lock_file_that_is_a_link_is_not_written_to() {
     assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
 }
 
+/// Files of a file system that is full whenever a segment is begun.
+struct Full;
+
+impl Files for Full {
+    fn open(&self, path: &Path, mode: io::Mode) -> std::io::Result<Box<dyn io::File>> {
+        if mode == io::Mode::CreateNew && path.extension().is_some_and(|extension| extension == "seg") {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        OsFiles.open(path, mode)
+    }
+    fn read(&self, path: &Path, len_max: usize) -> std::io::Result<Vec<u8>> {
+        OsFiles.read(path, len_max)
+    }
+    fn list(&self, directory: &Path) -> std::io::Result<Vec<String>> {
+        OsFiles.list(directory)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        OsFiles.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> std::io::Result<()> {
+        OsFiles.unlink(path)
+    }
+    fn create_directory(&self, path: &Path) -> std::io::Result<()> {
+        OsFiles.create_directory(path)
+    }
+    fn sync_directory(&self, path: &Path) -> std::io::Result<()> {
+        OsFiles.sync_directory(path)
+    }
+}
+
+#[test]
+fn a_full_store_ends_the_backup_of_a_stream_that_is_silent() {
+    let mut lab = Lab::new();
+    lab.disk = Disk::open(Arc::new(Full), &lab.disk.paths().directory).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let feeder = std::thread::spawn(move || {
+        let _ = std::io::Write::write_all(&mut writer, &noise(1, 2_000_000));
+        // Kept open: the writer lives on and says nothing more.
+        writer
+    });
+    let source = Source::Stream(StreamSource::new(reader.into(), None));
+    let failure = lab.prepare(source, &Arc::default()).err().unwrap();
+    assert!(matches!(failure, Error::Io { .. }), "{failure}");
+    drop(feeder.join().unwrap());
+}
+
 #[test]
 fn a_second_lock_names_the_holder() {
     let lab = Lab::new();

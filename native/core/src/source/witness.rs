@@ -7,6 +7,7 @@
 //! move (Documentation/block/stat.rst), and no write is under way at the end. No proof means `live`.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Timestamps of files advance by ticks; a change within this time of the last may go unseen.
@@ -76,11 +77,7 @@ fn device_marks(device: u64) -> Option<Marks> {
         rustix::fs::minor(device)
     ))
     .ok()?;
-    // zram does not count discards.
-    if directory.file_name()?.to_str()?.starts_with("zram") {
-        return None;
-    }
-    if !no_write_is_under_way(&directory.join("inflight"))? {
+    if !counts_all_writes(&directory) || !no_write_is_under_way(&directory.join("inflight"))? {
         return None;
     }
     let mut counts = written_counts(&directory.join("stat"))?;
@@ -91,14 +88,30 @@ fn device_marks(device: u64) -> Option<Marks> {
 }
 
 /// Writes, sectors written, discards and sectors discarded.
-fn written_counts(stat: &std::path::Path) -> Option<Vec<String>> {
+fn written_counts(stat: &Path) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(stat).ok()?;
     let columns: Vec<_> = text.split_ascii_whitespace().collect();
     [4, 6, 11, 13].iter().map(|&at| columns.get(at).map(|&column| column.to_owned())).collect()
 }
 
+/// Whether no write can pass this host's counters by, on the device or on those that it is made of.
+fn counts_all_writes(directory: &Path) -> bool {
+    let whole = if directory.join("partition").exists() { directory.parent() } else { Some(directory) };
+    let slaves = whole.and_then(|whole| std::fs::read_dir(whole.join("slaves")).ok());
+    let mut below = slaves.into_iter().flatten().flatten().map(|slave| std::fs::canonicalize(slave.path()));
+    is_local(directory) && below.all(|slave| slave.is_ok_and(|slave| counts_all_writes(&slave)))
+}
+
+/// By the path in /sys: devices that other hosts may write to (network block devices, DRBD, iSCSI,
+/// Fibre Channel, NVMe over fabrics) are not, and zram does not count discards.
+fn is_local(directory: &Path) -> bool {
+    const ELSEWHERE: [&str; 7] = ["nbd", "rbd", "drbd", "zram", "session", "rport-", "nvme-fabrics"];
+    let mut names = directory.iter().filter_map(|name| name.to_str());
+    !names.any(|name| ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 /// Writes are counted when they end; two columns, reads and writes.
-fn no_write_is_under_way(inflight: &std::path::Path) -> Option<bool> {
+fn no_write_is_under_way(inflight: &Path) -> Option<bool> {
     let text = std::fs::read_to_string(inflight).ok()?;
     Some(text.split_ascii_whitespace().nth(1)? == "0")
 }
@@ -108,5 +121,30 @@ fn wait_out_the_tick(file: &std::fs::File) {
     let age = changed.ok().and_then(|changed| SystemTime::now().duration_since(changed).ok());
     if let Some(rest) = age.and_then(|age| TICK_MAX.checked_sub(age)) {
         std::thread::sleep(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_other_hosts_may_write_to_prove_nothing() {
+        for path in [
+            "/sys/devices/virtual/block/nbd0",
+            "/sys/devices/rbd/0/block/rbd0/rbd0p1",
+            "/sys/devices/virtual/block/drbd1",
+            "/sys/devices/virtual/block/zram0",
+            "/sys/devices/platform/host6/session1/target6:0:0/6:0:0:0/block/sda",
+            "/sys/devices/pci0000:00/0000:05:00.0/host1/rport-1:0-3/target1:0:0/1:0:0:0/block/sdb/sdb1",
+            "/sys/devices/virtual/nvme-fabrics/ctl/nvme1/nvme1n1",
+        ] {
+            assert!(!is_local(Path::new(path)), "{path}");
+        }
+        for path in
+            ["/sys/devices/pci0000:00/0000:00:05.0/virtio2/block/vda/vda1", "/sys/devices/virtual/block/dm-0"]
+        {
+            assert!(is_local(Path::new(path)), "{path}");
+        }
     }
 }
