@@ -188,20 +188,36 @@ mod tests {
     /// below, so a few records make a tree of billions of blocks. `tell` gives the count that an
     /// entry tells, for the true one.
     fn hostile_tree(files: &MemoryFiles, height: u8, tell: impl Fn(u64) -> u64) -> MapRoot {
+        hostile_tree_in(files, 1, [7; 32], height, tell)
+    }
+
+    fn hostile_tree_in(
+        files: &MemoryFiles,
+        segment: u8,
+        block: [u8; 32],
+        height: u8,
+        tell: impl Fn(u64) -> u64,
+    ) -> MapRoot {
         let fanout = Fanout::new(32).unwrap();
-        let mut writer = SegmentWriter::create(files, Path::new(SEGMENTS), SegmentId(1), [0; 16], 0).unwrap();
-        let mut entry = [vec![7; 32], vec![1, 0, 0, 0], vec![0; 4]].concat();
+        let id = SegmentId(u32::from(segment));
+        let mut writer = SegmentWriter::create(files, Path::new(SEGMENTS), id, [0; 16], 0).unwrap();
+        let mut entry = [&block[..], &[segment, 0, 0, 0], &[0; 4]].concat();
         let mut root = None;
         for level in 1..=height {
             let page = [vec![1, level, 5, 0], vec![0xff; 4], entry.repeat(32)].concat();
             let digest = Digest::of(Context::Page, &page);
             let len = u32::try_from(page.len()).unwrap();
             let ordinal = writer.append(Kind::Page, crate::codec::Codec::Plain, digest, len, &page).unwrap();
-            let place = Place::new(SegmentId(1), ordinal).unwrap();
+            let place = Place::new(id, ordinal).unwrap();
             let allocated = tell(fanout.span(level));
-            entry =
-                [&digest.0[..], &[1, 0, 0, 0], &ordinal.0.to_le_bytes(), &[0; 8], &allocated.to_le_bytes()]
-                    .concat();
+            entry = [
+                &digest.0[..],
+                &[segment, 0, 0, 0],
+                &ordinal.0.to_le_bytes(),
+                &[0; 8],
+                &allocated.to_le_bytes(),
+            ]
+            .concat();
             root = Some(PagePointer { digest, place, copy: None, allocated });
         }
         writer.seal().unwrap();
@@ -235,6 +251,17 @@ mod tests {
         let empty = MapRoot { root: None, ..map };
         assert_eq!(map::changes(&records, &empty, &map, 0..1 << 40, usize::MAX).unwrap().len(), 1);
         assert_eq!(map::changes(&records, &map, &empty, 0..1 << 40, usize::MAX).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn trees_that_name_their_pages_over_and_over_are_compared_without_walking_them() {
+        let files = files();
+        let map = hostile_tree(&files, 8, |allocated| allocated);
+        let same_blocks = hostile_tree_in(&files, 2, [7; 32], 8, |allocated| allocated);
+        let other_blocks = hostile_tree_in(&files, 3, [8; 32], 8, |allocated| allocated);
+        let records = records(&files);
+        assert_eq!(map::changes(&records, &map, &same_blocks, 0..1 << 40, usize::MAX).unwrap(), []);
+        assert_eq!(map::changes(&records, &map, &other_blocks, 0..1 << 40, usize::MAX).unwrap().len(), 1);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Every walk descends only where there is something to find: empty subtrees are one step, and
 //! subtrees that two maps share are one comparison.
 
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use crate::digest::Digest;
 use crate::error::Result;
 
 use super::{BlockPointer, Fanout, MapRoot, Page, PagePointer};
@@ -116,11 +118,12 @@ pub fn changes<S: PageSource + ?Sized>(
     range: Range<u64>,
     limit: usize,
 ) -> Result<Vec<Extent>> {
-    let mut found = Merged::new(range, limit);
     let height = from.height.max(to.height);
     let pair = (Node::root(from).lifted(height), Node::root(to).lifted(height));
-    let _ = walk_changes(source, to.fanout, pair, height, 0, &mut found)?;
-    Ok(found.finish(None))
+    let found = Merged::new(range, limit);
+    let mut differ = Differ { source, fanout: to.fanout, found, seen: HashMap::new() };
+    let _ = differ.walk(pair, height, 0)?;
+    Ok(differ.found.finish(None))
 }
 
 /// Stored blocks of a range, by the counters in the pages: reads no more than the two edges.
@@ -253,42 +256,93 @@ fn walk_states<S: PageSource + ?Sized>(
     Ok(ControlFlow::Continue(()))
 }
 
-fn walk_changes<S: PageSource + ?Sized>(
-    source: &S,
+/// What a whole subtree came to.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    Same,
+    All(ExtentState),
+    Mixed,
+}
+
+/// Two pages, or none where all is zeros, and the level that they are compared at.
+type PairKey = (Option<Digest>, Option<Digest>, u8);
+
+/// Pairs that are remembered at once: far more than an honest disk repeats.
+const SEEN_MAX: usize = 4096;
+
+/// A comparison of two maps. Pairs of pages that came to one outcome are remembered, so that a few
+/// pages that are named over and over cannot keep it busy: what is mixed ends at the limit.
+struct Differ<'a, S: ?Sized> {
+    source: &'a S,
     fanout: Fanout,
-    pair: (Node, Node),
-    level: u8,
-    first: u64,
-    found: &mut Merged,
-) -> Result<ControlFlow<()>> {
-    if pair.0.same(&pair.1) || !found.wants(first, fanout.span(level)) {
-        return Ok(ControlFlow::Continue(()));
-    }
-    if let Some(state) = uniform_change(&pair, fanout.span(level)) {
-        return Ok(found.push(first, fanout.span(level), state));
-    }
-    let from = Children::of(source, fanout, pair.0, level)?;
-    let to = Children::of(source, fanout, pair.1, level)?;
-    let step = fanout.span(level - 1);
-    for slot in 0..fanout.entries() {
-        let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
-        let flow = if level == 1 {
-            let (before, after) = (from.block(slot), to.block(slot));
-            let state = if after.is_some() { ExtentState::Data } else { ExtentState::Zero };
-            if before.map(|block| block.digest) == after.map(|block| block.digest) {
-                ControlFlow::Continue(())
-            } else {
-                found.push(at, 1, state)
-            }
-        } else {
-            let children = (from.child(slot, level - 1), to.child(slot, level - 1));
-            walk_changes(source, fanout, children, level - 1, at, found)?
-        };
-        if flow.is_break() {
-            return Ok(flow);
+    found: Merged,
+    seen: HashMap<PairKey, Outcome>,
+}
+
+impl<S: PageSource + ?Sized> Differ<'_, S> {
+    fn walk(&mut self, pair: (Node, Node), level: u8, first: u64) -> Result<ControlFlow<(), Outcome>> {
+        let span = self.fanout.span(level);
+        if pair.0.same(&pair.1) {
+            return Ok(ControlFlow::Continue(Outcome::Same));
         }
+        if !self.found.wants(first, span) {
+            return Ok(ControlFlow::Continue(Outcome::Mixed));
+        }
+        let digest = |node: Node| node.pointer.map(|pointer| pointer.digest);
+        let key = (digest(pair.0), digest(pair.1), level);
+        let known = uniform_change(&pair, span).map(Outcome::All).or_else(|| self.seen.get(&key).copied());
+        if let Some(outcome) = known {
+            return Ok(self.push(first, span, outcome));
+        }
+        let walked = self.walk_children(pair, level, first)?;
+        if let ControlFlow::Continue(outcome) = walked
+            && outcome != Outcome::Mixed
+            && level > 1
+        {
+            if self.seen.len() >= SEEN_MAX {
+                self.seen.clear();
+            }
+            self.seen.insert(key, outcome);
+        }
+        Ok(walked)
     }
-    Ok(ControlFlow::Continue(()))
+
+    fn walk_children(
+        &mut self,
+        pair: (Node, Node),
+        level: u8,
+        first: u64,
+    ) -> Result<ControlFlow<(), Outcome>> {
+        let from = Children::of(self.source, self.fanout, pair.0, level)?;
+        let to = Children::of(self.source, self.fanout, pair.1, level)?;
+        let step = self.fanout.span(level - 1);
+        let mut sum = None;
+        for slot in 0..self.fanout.entries() {
+            let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
+            let flow = if level == 1 {
+                self.push(at, 1, compare(from.block(slot), to.block(slot)))
+            } else {
+                self.walk((from.child(slot, level - 1), to.child(slot, level - 1)), level - 1, at)?
+            };
+            let ControlFlow::Continue(outcome) = flow else { return Ok(flow) };
+            sum = Some(if sum.is_none_or(|sum| sum == outcome) { outcome } else { Outcome::Mixed });
+        }
+        Ok(ControlFlow::Continue(sum.unwrap_or(Outcome::Same)))
+    }
+
+    fn push(&mut self, first: u64, len: u64, outcome: Outcome) -> ControlFlow<(), Outcome> {
+        if let Outcome::All(state) = outcome {
+            self.found.push(first, len, state)?;
+        }
+        ControlFlow::Continue(outcome)
+    }
+}
+
+fn compare(before: Option<BlockPointer>, after: Option<BlockPointer>) -> Outcome {
+    if before.map(|block| block.digest) == after.map(|block| block.digest) {
+        return Outcome::Same;
+    }
+    Outcome::All(if after.is_some() { ExtentState::Data } else { ExtentState::Zero })
 }
 
 /// The state that every block gets where one side is empty and the other is full.

@@ -122,6 +122,14 @@ impl Target {
             restored.skipped_bytes += extent.len;
             return Ok(());
         };
+        // Devices zero whole sectors only; the image may end within one.
+        let tail = extent.len % ALIGNMENT as u64;
+        let extent = ByteExtent { len: extent.len - tail, ..extent };
+        restored.written_bytes += tail;
+        self.write_zeros(ByteExtent { offset: extent.offset + extent.len, len: tail, ..extent })?;
+        if extent.len == 0 {
+            return Ok(());
+        }
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if fallocate(file, punch, extent.offset, extent.len).is_ok() {
             restored.discarded_bytes += extent.len;
@@ -157,7 +165,7 @@ impl Target {
     }
 
     fn write_zeros(&self, extent: ByteExtent) -> Result<()> {
-        let zeros = vec![0; 1 << 20];
+        let zeros = vec![0; usize::try_from(extent.len).unwrap_or(usize::MAX).min(1 << 20)];
         let mut done = 0;
         while done < extent.len {
             let len = usize::try_from(extent.len - done).unwrap_or(usize::MAX).min(zeros.len());
