@@ -37,7 +37,9 @@ test('impatience leaves no mess: further signals change nothing', async () => {
     backup.kill('SIGINT');
     await sleep(10);
   }
-  expect((await backup).exitCode).toBe(130);
+  // A signal that meets Node when its handlers are gone already ends it by itself, which shells call 130, too.
+  const { exitCode, signal } = await backup;
+  expect(signal === 'SIGINT' ? 130 : exitCode).toBe(130);
   expect(readdirSync(path.join(cli.repository, 'disks'))).toEqual([]);
 });
 
