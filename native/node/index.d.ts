@@ -67,6 +67,12 @@ export declare function diffRevisions(diskDir: string, from: string, to: string,
 /** Every code that the addon can raise, for the test that holds both lists equal. */
 export declare function errorCodes(): Array<string>
 
+/**
+ * Marks all descriptors above standard error close-on-exec, so that programs started from here do not
+ * hold locks and pipes of whoever started us (close_range(2), Linux 5.11; older kernels keep them).
+ */
+export declare function keepDescriptorsPrivate(): void
+
 /** Takes the lock of a disk without waiting. */
 export declare function lockDisk(diskDir: string, holder: string): NativeLock
 

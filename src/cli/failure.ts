@@ -19,12 +19,22 @@ export function failureOf(thrown: unknown, helpCommand: string): Failure {
     const { code, message, hint } = thrown;
     return { code, message: sentence(message), hint: hint ?? null, exitCode: EXIT_CODES[code] };
   }
+  if ((thrown as NodeJS.ErrnoException | null)?.syscall === 'uv_cwd') return lostDirectory();
   return {
     code: 'INTERNAL',
     message: `Something went wrong that should not: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
     hint: 'This is a fault in Cairn; a report with what follows helps.',
     exitCode: EXIT_CODES.INTERNAL,
     stack: thrown instanceof Error ? thrown.stack : undefined,
+  };
+}
+
+function lostDirectory(): Failure {
+  return {
+    code: 'USAGE',
+    message: 'The working directory does not exist any more.',
+    hint: 'Change to one that does; relative paths are meant from there.',
+    exitCode: EXIT_CODES.USAGE,
   };
 }
 
@@ -45,8 +55,8 @@ function usageSentence(text: string): string {
   return sentence(visible(text.replace(/^error: /, '').replace(/'([^']*)'/g, '“$1”'), 300));
 }
 
-/** With a capital and a full stop, whoever wrote it. */
+/** With a capital and a full stop, whoever wrote it. Names at the beginning stay as they are. */
 function sentence(text: string): string {
-  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  const capital = /^[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
   return /[.?!]$/.test(capital) ? capital : `${capital}.`;
 }

@@ -21,7 +21,9 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
   const exitCode = await run(buildProgram(context), context, argv);
   await context.output.flush();
-  endWith(exitCode === 0 ? exitCodeOfStream(streamError) : exitCode);
+  const outputFailed = exitCode === 0 && exitCodeOfStream(streamError) !== 0;
+  if (outputFailed) process.stderr.write(`cairn: ${lostResult(streamError)}\n`);
+  endWith(outputFailed ? 1 : exitCode);
 }
 
 /** Lets Node end by itself. `process.exit` waits for V8's compiler threads while they may be waiting for a
@@ -47,6 +49,11 @@ async function run(program: Command, context: ProcessContext, argv: readonly str
     // A command that was interrupted ends as the signal says, whatever its operation made of it.
     return context.interruption.exitCode ?? failure.exitCode;
   }
+}
+
+/** What the command did is done; only its result did not arrive. */
+function lostResult(error: NodeJS.ErrnoException | null): string {
+  return `The result could not be written (${error?.message ?? 'unknown'}); what was to be done is done.`;
 }
 
 function endOfOptions(argv: readonly string[]): number {

@@ -3,7 +3,7 @@ import { call } from './addon.js';
 
 export { createDisk, lockDisk, readManifest, readState, writeState } from './disks.js';
 export { diffRevisions, openImage, surveyPath } from './images.js';
-export { makePipe, startBackup, startHeldBackup, startRestore } from './jobs.js';
+export { keepDescriptorsPrivate, makePipe, startBackup, startHeldBackup, startRestore } from './jobs.js';
 export type * from './types.js';
 
 /** Codes that the addon can raise. */

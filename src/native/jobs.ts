@@ -67,6 +67,11 @@ export function startRestore(params: RestoreParams): Job<RestoreResult> {
   return startJob(job, () => job.start() as Promise<RestoreResult>);
 }
 
+/** Keeps descriptors above standard error from programs that are started from here on. */
+export function keepDescriptorsPrivate(): void {
+  call((native) => native.keepDescriptorsPrivate());
+}
+
 /** pipe(2), close-on-exec; both ends are the caller's to close. */
 export function makePipe(): { readFd: number; writeFd: number } {
   const [readFd = -1, writeFd = -1] = call((native) => native.makePipe());

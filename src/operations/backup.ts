@@ -1,5 +1,5 @@
 /** Taking a revision of a disk. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
@@ -59,17 +59,25 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   } catch (error) {
     lock.release();
     if (isNew && !leavesWork(repo, disk, error)) await removeEmpty(repo, disk);
-    throw error;
+    throw leavesWork(repo, disk, error) ? adoptable(error) : error;
   } finally {
     lock.release();
   }
+}
+
+function adoptable(error: unknown): unknown {
+  if (!(error instanceof CairnError)) return error;
+  const hint =
+    'No revision was taken. What was stored so far is kept, and the next backup of the disk goes on from it.';
+  return new CairnError(error.code, error.message, { hint, cause: error });
 }
 
 /** Whether an interrupted backup has sealed segments, which the next one takes over instead of reading and
  *  compressing everything again. */
 function leavesWork(repo: Repository, disk: DiskName, error: unknown): boolean {
   const interrupted = error instanceof CairnError && error.code === 'CANCELLED';
-  return interrupted && readdirSync(path.join(repo.diskDir(disk), 'segments')).length > 0;
+  const segments = path.join(repo.diskDir(disk), 'segments');
+  return interrupted && existsSync(segments) && readdirSync(segments).length > 0;
 }
 
 function chooseSource(repo: Repository, disk: DiskName, { source, size }: BackupOptions): Source {

@@ -3,6 +3,7 @@ import { isatty } from 'node:tty';
 import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { formatBytes } from '../base/units.js';
+import { visible } from '../base/visible.js';
 import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
 import { type StartedOperation, startOperation } from '../repository/journal.js';
 import type { Repository } from '../repository/repository.js';
@@ -51,13 +52,21 @@ export async function restore(repo: Repository, options: RestoreOptions): Promis
     return { ...result, disk: row.disk, revision: row.revision, warnings: [...notes, ...warnings] };
   } catch (error) {
     if (started !== null) noteFailed(repo, started, diskDir, error);
-    throw error;
+    throw target.overwrite || target.isDevice ? partlyWritten(error, where) : error;
   }
 }
 
 interface Cleared {
   readonly native: RestoreParams['target'];
   readonly overwrite: boolean;
+  readonly isDevice: boolean;
+}
+
+/** What was there before is gone by then; a new file is removed again. */
+function partlyWritten(error: unknown, where: string): unknown {
+  if (!(error instanceof CairnError)) return error;
+  const left = `${visible(where)} may hold a part of the image only; restore to it again.`;
+  return new CairnError(error.code, error.message, { hint: left, cause: error });
 }
 
 /** @throws {CairnError} USAGE for a terminal */
@@ -67,7 +76,7 @@ function standardOutput(): Cleared {
       hint: 'Redirect it: cairn restore … - > disk.img, or pipe it into another program.',
     });
   }
-  return { native: { fd: 1 }, overwrite: false };
+  return { native: { fd: 1 }, overwrite: false, isDevice: false };
 }
 
 async function clearedTarget(repo: Repository, row: RevisionRow, options: RestoreOptions): Promise<Cleared> {
@@ -84,7 +93,7 @@ async function clearedTarget(repo: Repository, row: RevisionRow, options: Restor
     confirm: options.confirm,
   });
   const overwrite = target.kind === 'file' && target.existing !== null;
-  return { native: { path: target.path, kind: target.kind }, overwrite };
+  return { native: { path: target.path, kind: target.kind }, overwrite, isDevice: target.kind === 'device' };
 }
 
 /** Disks whose last revision was read from the target. */

@@ -3,10 +3,10 @@
  *  A target in use, read-only, too small or inside the repository is refused whatever is said. A file that is not
  *  empty wants `--overwrite`. A device with something on it, and the source of a disk, want `--overwrite` and the code of
  *  what stands there, which a person reads off and types, or gives as `--expect`: no other flag replaces it. */
-import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
+import { liesIn } from './mounts.js';
 import { isSameCode, type Standing, standingOf } from './standing.js';
 import type { Target } from './target.js';
 import { usesOf } from './uses.js';
@@ -66,12 +66,19 @@ function refuseUnconditionally({ target, sizeBytes, repositoryDir }: GuardReques
     throw new CairnError('REFUSED', `The target ${shown} ${why}.`, { hint });
   };
   const backing = target.kind === 'device' ? (target.device.loop?.file ?? '') : '';
-  if ([target.path, backing].some((file) => file.startsWith(repositoryDir + path.sep))) {
+  if ([target.path, backing].some((file) => file !== '' && liesIn(file, repositoryDir))) {
     refuse(`lies inside the repository ${visible(repositoryDir)}`, 'Restore to somewhere outside of it.');
   }
   const uses = usesOf(target);
   if (uses.length > 0)
     refuse(uses.join(' and '), 'No flag overrides this: end that use first, or choose another target.');
+  if (target.kind === 'file' && target.existing !== null && target.existing.names > 1) {
+    const { names } = target.existing;
+    refuse(
+      `has ${names} names (hard links), and what the others stand for would be overwritten, too`,
+      'Remove this name first, or name another file.',
+    );
+  }
   if (target.kind === 'file') return;
   const { device } = target;
   if (device.readOnly)
@@ -125,7 +132,9 @@ function report(
     `${headline}${content.length === 0 ? '' : ' holds:'}`,
     ...content.map((line) => `  ${line}`),
   ];
-  for (const disk of sourceOf) lines.push(`Disk “${disk}” is backed up from it.`);
+  for (const disk of sourceOf) {
+    lines.push(`Disk “${disk}” is backed up from it, or from something with the same identity.`);
+  }
   lines.push(`It would be overwritten by ${replacement}.`);
   return lines.join('\n');
 }

@@ -11,7 +11,13 @@ export interface FileTarget {
   /** Absolute, without links. */
   readonly path: string;
   /** Null for a file that is yet to be made. */
-  readonly existing: { readonly device: string; readonly inode: number; readonly sizeBytes: number } | null;
+  readonly existing: {
+    readonly device: string;
+    readonly inode: number;
+    readonly sizeBytes: number;
+    /** How many hard links it has. */
+    readonly names: number;
+  } | null;
 }
 
 export interface DeviceTarget {
@@ -40,7 +46,8 @@ export function resolveTarget(where: string): Target {
 function existing(file: string, stats: Stats): Target {
   const shown = visible(file);
   if (stats.isFile()) {
-    const identity = { device: deviceNumber(stats.dev), inode: stats.ino, sizeBytes: stats.size };
+    const { ino: inode, size: sizeBytes, nlink: names } = stats;
+    const identity = { device: deviceNumber(stats.dev), inode, sizeBytes, names };
     return { kind: 'file', path: file, existing: identity };
   }
   if (stats.isBlockDevice()) {

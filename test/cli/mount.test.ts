@@ -34,6 +34,16 @@ describeMounts(() => {
       await lab[Symbol.asyncDispose]();
     });
 
+    it('a mount does not hold the locks and pipes of whoever mounted', async () => {
+      const held = join(lab.directory, 'held');
+      const mount = `"${process.execPath}" "${CAIRN}" -r "${lab.repository}" -q mount "${lab.mountpoint}"`;
+      const script = `exec 200>"${held}"; flock 200; ${mount}; exec 200>&-; flock -n "${held}" echo free`;
+      expect(await ended(spawn('bash', ['-c', script], { timeout: 60_000 }))).toMatchObject({
+        code: 0,
+        stdout: 'free\n',
+      });
+    });
+
     const start = (...args: string[]) =>
       spawn(process.execPath, [CAIRN, '-r', lab.repository, '--json', ...args], { timeout: 60_000 });
 

@@ -115,8 +115,34 @@ test('a reader that has seen enough is no failure', async () => {
 });
 
 test('a result that cannot be written is a failure', async () => {
-  const { exitCode } = await execa('sh', ['-c', `"${CAIRN}" --help > /dev/full`], { reject: false });
+  const { exitCode, stderr } = await execa('sh', ['-c', `"${CAIRN}" --help > /dev/full`], { reject: false });
   expect(exitCode).toBe(1);
+  expect(stderr).toMatch(
+    /^cairn: The result could not be written \(.*ENOSPC.*\); what was to be done is done\.$/,
+  );
+});
+
+test('a working directory that is gone is named as the reason', async () => {
+  const { dir } = await makeCli();
+  const script = `mkdir "${dir}/gone" && cd "${dir}/gone" && rmdir "${dir}/gone" && "${CAIRN}" -r repo list`;
+  const { exitCode, stderr } = await execa('sh', ['-c', script], { reject: false });
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('The working directory does not exist any more.');
+});
+
+test('a command that writes nothing is no disk, even if it exits with 0', async () => {
+  const cli = await makeCli();
+  const { exitCode, stderr } = await cli.run([
+    'backup',
+    'vm1',
+    '--source',
+    'exec:false | true',
+    '--size',
+    'unknown',
+  ]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/gave no bytes at all\.\n.*No revision was taken\./);
+  expect(await cli.json('disk', 'list')).toEqual([]);
 });
 
 test('a long JSON document arrives whole through a slow pipe', async () => {

@@ -181,6 +181,21 @@ describe('refused whatever the flags', () => {
     needRoot(context);
     const device = attachLoop(sparseFile(repositoryDir, 'disk.img', 16 * MIB));
     await expect(forced(device, { repositoryDir })).rejects.toEqual(refusal);
+    const bound = path.join(dir, 'bound');
+    mkdirSync(bound);
+    mountAt(repositoryDir, bound, '--bind');
+    await expect(guard(path.join(bound, 'new.img'), { repositoryDir })).rejects.toEqual(refusal);
+    mkdirSync(path.join(repositoryDir, 'disks'));
+    const part = path.join(dir, 'part');
+    mkdirSync(part);
+    mountAt(path.join(repositoryDir, 'disks'), part, '--bind');
+    await expect(guard(path.join(part, 'new.img'), { repositoryDir })).rejects.toEqual(refusal);
+  });
+
+  test('a file with other names, whose content they would lose, too', async () => {
+    const file = sparseFile(tempDir(), 'disk.img', MIB);
+    linkSync(file, `${file}.kept`);
+    await expect(forced(file)).rejects.toEqual(failure('REFUSED', 'has 2 names'));
   });
 });
 
@@ -308,7 +323,7 @@ test('mountinfo is read with blanks and colons in its names', () => {
   const line =
     '36 35 98:0 /mnt1 /mnt\\0402:x rw,noatime master:1 shared:2 - ext3 /dev/ro\\040ot rw,errors=continue';
   expect(parseMountInfo(`${line}\nbroken\n`)).toEqual([
-    { device: '98:0', mountPoint: '/mnt 2:x', fileSystem: 'ext3', source: '/dev/ro ot' },
+    { device: '98:0', mountPoint: '/mnt 2:x', root: '/mnt1', fileSystem: 'ext3', source: '/dev/ro ot' },
   ]);
 });
 

@@ -281,6 +281,14 @@ fn describe(
             Error::InvalidArgument("the disk has used up the revision ids of this second".into())
         })?;
     warnings.extend_from_slice(&scanned.notes);
+    if let Some(before) =
+        before.newest.as_ref().map(|newest| newest.size_bytes).filter(|&size| size > scanned.size_bytes)
+    {
+        warnings.push(format!(
+            "the disk has shrunk from {before} to {} bytes since the last revision",
+            scanned.size_bytes
+        ));
+    }
     let allocated = scanned.map.allocated_blocks().saturating_mul(u64::from(file.block_size_bytes));
     Ok(Manifest {
         format: text::FORMAT,

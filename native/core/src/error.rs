@@ -78,6 +78,12 @@ pub enum Error {
         /// Bytes that there were.
         found: u64,
     },
+    /// The source gave nothing at all.
+    #[error("{path} gave no bytes at all", path = path.display())]
+    SourceEmpty {
+        /// The source.
+        path: PathBuf,
+    },
     /// The source gave more than was announced.
     #[error("{path} gave more than the {expected} bytes that were announced", path = path.display())]
     SourceLong {

@@ -262,6 +262,8 @@ impl StreamSource {
         }
         self.done_bytes += done as u64;
         match self.announced_bytes {
+            // A pipeline whose first command failed gives nothing and exits 0 all the same.
+            None if self.done_bytes == 0 => Err(Error::SourceEmpty { path: self.path.clone() }),
             Some(expected) if self.done_bytes > expected => {
                 Err(Error::SourceLong { path: self.path.clone(), expected })
             }

@@ -139,6 +139,14 @@ pub fn make_pipe() -> napi::Result<Vec<i32>> {
     })
 }
 
+/// Marks all descriptors above standard error close-on-exec, so that programs started from here do not
+/// hold locks and pipes of whoever started us (close_range(2), Linux 5.11; older kernels keep them).
+#[napi]
+pub fn keep_descriptors_private() {
+    // SAFETY: the call takes plain numbers and changes a flag of descriptors; it closes none.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+}
+
 fn parse_codec(name: &str) -> Result<Codec> {
     match name {
         "zstd" => Ok(Codec::Zstd),

@@ -97,7 +97,7 @@ fn code_of(error: &Error) -> Code {
         Error::NotFound { .. } => Code::NotFound,
         Error::InvalidArgument(_) => Code::InvalidArgument,
         Error::Source { .. } | Error::SourceLong { .. } => Code::SourceFailed,
-        Error::SourceShort { .. } => Code::SourceShort,
+        Error::SourceShort { .. } | Error::SourceEmpty { .. } => Code::SourceShort,
         Error::Target { source, .. } => code_of_system(source, Code::TargetFailed),
         Error::TargetTooSmall { .. } => Code::TargetTooSmall,
         Error::Cancelled => Code::Cancelled,

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { CairnError } from '../../base/errors.js';
 import type { Logger, LogLevel } from '../../base/log.js';
 import { visible } from '../../base/visible.js';
+import { keepDescriptorsPrivate } from '../../native/index.js';
 import type { EngineName } from '../engine/engine.js';
 import { runCommand } from './command.js';
 import { prepareMountpoint } from './mountpoint.js';
@@ -98,6 +99,8 @@ async function groupId(group: string): Promise<number> {
 
 /** Starts a session that outlives this process and waits for its report. */
 function startInBackground(start: SessionStart, logFd: number): Promise<number> {
+  // A session lives long; a lock or a pipe of whoever mounts must not live as long.
+  keepDescriptorsPrivate();
   const session = spawn(process.execPath, [SESSION_ENTRY], {
     cwd: '/',
     detached: true,
