@@ -194,6 +194,34 @@ describe('every kind of disk reads back byte for byte, from the mount and from a
   });
 });
 
+/** Promise 11: the page cache of a device does not see what the file system above it writes. */
+test('a mounted device that is written in place is read as it is', async (context) => {
+  needRoot(context);
+  const cli = await makeCli();
+  const device = attachLoop(sparseFile(cli.dir, 'mounted.img', 64 * MIB));
+  run('mkfs.ext4', '-q', device);
+  const dir = path.join(cli.dir, 'filesystem');
+  mkdirSync(dir);
+  mountAt(device, dir);
+  const file = path.join(dir, 'ledger');
+  const write = (letter: string) => {
+    writeFileSync(file, letter.repeat(4 * MIB), { flag: 'r+', flush: true });
+    run('sync', '-f', file);
+  };
+  writeFileSync(file, '');
+  write('a');
+  // Now the device's own cache holds the old bytes.
+  run('dd', `if=${device}`, 'of=/dev/null', 'bs=1M', 'status=none');
+  write('b');
+  await cli.backup('disk', device);
+  const restored = path.join(cli.dir, 'restored.img');
+  await cli.ok('restore', 'disk', restored);
+  const found = path.join(cli.dir, 'found');
+  run('debugfs', '-R', `dump /ledger ${found}`, restored);
+  expect(readFileSync(found, 'utf8')).toBe('b'.repeat(4 * MIB));
+  expect(await cli.json('show', 'disk')).toMatchObject({ reading: { direct: true, holes: 'dense' } });
+});
+
 test('an unchanged disk stores only its manifest, and says so', async () => {
   const cli = await makeCli();
   const source = path.join(cli.dir, 'disk.img');

@@ -134,7 +134,10 @@ export function sessionSuite(engine: EngineName): void {
     it('a busy mount names who holds it, and goes lazily while the open file reads on', async () => {
       await lab.mount(engine);
       const { server } = await lab.session();
-      const holder = spawn('sleep', ['60'], { stdio: [await openFor(image()), 'ignore', 'ignore'] });
+      // Only the holder may keep it open.
+      const file = await open(image());
+      const holder = spawn('sleep', ['60'], { stdio: [file.fd, 'ignore', 'ignore'] });
+      await file.close();
       try {
         await expect(unmount({ mountpoint: lab.mountpoint })).rejects.toMatchObject({
           code: 'MOUNT_FAILED',
@@ -293,9 +296,4 @@ export function sessionSuite(engine: EngineName): void {
       });
     });
   });
-}
-
-async function openFor(path: string): Promise<number> {
-  const file = await open(path);
-  return file.fd;
 }
