@@ -108,7 +108,7 @@ async function demandCode(request: GuardRequest, standing: Standing): Promise<vo
 async function askPlainly(request: GuardRequest, standing: Standing): Promise<void> {
   const { confirm, yes, expect } = request;
   if (confirm === undefined || yes || expect !== undefined) return;
-  const question = `${report(request, standing)}\nNothing known stands on it. Type yes to go on: `;
+  const question = `${report(request, standing)}\nType yes to go on: `;
   if ((await confirm(question)).trim().toLowerCase() === 'yes') return;
   throw new CairnError(
     'REFUSED',
@@ -129,7 +129,7 @@ function report(
   { lines: [headline, ...content] }: Standing,
 ): string {
   const lines = [
-    `${headline}${content.length === 0 ? '' : ' holds:'}`,
+    `${headline} ${content.length === 0 ? 'holds nothing that is known here.' : 'holds:'}`,
     ...content.map((line) => `  ${line}`),
   ];
   for (const disk of sourceOf) {

@@ -138,7 +138,7 @@ describeMounts(() => {
       }
       await expect(files('vm1')).rejects.toMatchObject({
         code: 'MOUNT_FAILED',
-        message: 'This kernel has no driver for vfat (vfat).',
+        message: 'This kernel has no driver for vfat.',
         hint: expect.stringContaining('mcopy -i'),
       });
       await expectNothingLeft();

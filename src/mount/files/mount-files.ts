@@ -114,9 +114,9 @@ async function mountGuest(
 function dirtyJournal(revision: string, { option, fileSystem }: Candidate): CairnError {
   return new CairnError(
     'MOUNT_FAILED',
-    `The ${fileSystem?.kind} file system in ${option} of ${revision} was in use when the revision was taken; its journal is not replayed.`,
+    `The ${fileSystem?.kind} file system of ${revision} (${option}) was in use when the revision was taken; its journal is not replayed.`,
     {
-      hint: '--no-replay shows it as it lies there, without what its journal holds; or restore the partition to a file and mount that.',
+      hint: '--no-replay shows it as it lies there, without what its journal holds; or copy its image from a cairn mount to a file and mount that.',
     },
   );
 }
@@ -143,12 +143,16 @@ async function requireDriver({ row }: FilesOptions, { fileSystem, path }: Candid
   const driver = await missingDriver(kind);
   if (driver === null) return;
   const image = `<mount>/${row.disk}/${row.revision}/${path}`;
-  throw new CairnError('MOUNT_FAILED', `This kernel has no driver for ${kind} (${driver}).`, {
-    hint:
-      kind === 'vfat'
-        ? `Read it without a driver, from a cairn mount: mcopy -i ${image} ::/<file> .`
-        : `The image can be read elsewhere, from a cairn mount: ${image}`,
-  });
+  throw new CairnError(
+    'MOUNT_FAILED',
+    `This kernel has no driver for ${kind}${driver === kind ? '' : ` (${driver})`}.`,
+    {
+      hint:
+        kind === 'vfat'
+          ? `Read it without a driver, from a cairn mount: mcopy -i ${image} ::/<file> .`
+          : `The image can be read elsewhere, from a cairn mount: ${image}`,
+    },
+  );
 }
 
 /** One word of a command line that a shell reads back as it is. */
