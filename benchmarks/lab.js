@@ -10,7 +10,7 @@ const PARTITION_OFFSET = 2 * MIB;
 
 /** Numbers that look random and are the same every time (xorshift). */
 function numbersFrom(seed) {
-  let state = BigInt(seed) | 1n;
+  let state = BigInt(seed) * 2n + 1n;
   return (below) => {
     state ^= (state << 13n) & 0xffff_ffff_ffff_ffffn;
     state ^= state >> 7n;

@@ -56,6 +56,7 @@ export async function full(lab, rounds) {
 /** Backup of an unchanged disk; the limit hashes the allocated bytes on all cores. */
 export async function unchanged(lab, rounds) {
   const data = dataOf(lab);
+  freshRepository(lab);
   backup(lab);
   const last = {};
   const samples = await alternate(
@@ -81,6 +82,7 @@ export async function unchanged(lab, rounds) {
 /** Backup after one percent changed, all of the disk read; the limit is as before. */
 export async function changed(lab, rounds) {
   const data = dataOf(lab);
+  freshRepository(lab);
   backup(lab);
   const shares = [];
   const samples = await alternate(
