@@ -11,6 +11,7 @@ import type {
   RestoreResult,
 } from './types.js';
 
+type NativeJob = InstanceType<Addon['NativeJob']>;
 type NativePending = InstanceType<Addon['NativePending']>;
 
 /** Takes a revision up to the point where only its manifest is missing. The lock is used up, whatever
@@ -76,17 +77,6 @@ export function keepDescriptorsPrivate(): void {
 export function makePipe(): { readFd: number; writeFd: number } {
   const [readFd = -1, writeFd = -1] = call((native) => native.makePipe());
   return { readFd, writeFd };
-}
-
-interface NativeJob {
-  progress(): {
-    phase: string;
-    doneBytes: number;
-    totalBytes?: number;
-    readBytes: number;
-    storedBytes: number;
-  };
-  cancel(): void;
 }
 
 function startJob<T>(job: NativeJob, start: () => Promise<T>): Job<T> {

@@ -18,6 +18,7 @@ import type { Repository } from '../repository/repository.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
 import type { OpenSource, Source, SourceDescription } from '../source/source.js';
+import { liesIn } from '../target/mounts.js';
 import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 
@@ -58,8 +59,10 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     return { disk, ...result, warnings: [...warnings, ...result.warnings] };
   } catch (error) {
     lock.release();
-    if (isNew && !leavesWork(repo, disk, error)) await removeEmpty(repo, disk);
-    throw leavesWork(repo, disk, error) ? adoptable(error) : error;
+    if (!isNew) throw error;
+    if (leavesWork(repo, disk, error)) throw adoptable(error);
+    await removeEmpty(repo, disk);
+    throw error;
   } finally {
     lock.release();
   }
@@ -72,7 +75,7 @@ function adoptable(error: unknown): unknown {
   return new CairnError(error.code, error.message, { hint, cause: error });
 }
 
-/** Whether an interrupted backup has sealed segments, which the next one takes over instead of reading and
+/** Whether an interrupted first backup has sealed segments, which the next one takes over instead of reading and
  *  compressing everything again. */
 function leavesWork(repo: Repository, disk: DiskName, error: unknown): boolean {
   const interrupted = error instanceof CairnError && error.code === 'CANCELLED';
@@ -101,7 +104,7 @@ function chooseSource(repo: Repository, disk: DiskName, { source, size }: Backup
 /** A repository that backs itself up grows while it is read. */
 function refuseOwnFiles(repo: Repository, description: SourceDescription): void {
   for (const file of [description['path'], description['backingFile']]) {
-    if (typeof file !== 'string' || !file.startsWith(repo.dir + path.sep)) continue;
+    if (typeof file !== 'string' || !liesIn(file, repo.dir)) continue;
     throw new CairnError(
       'REFUSED',
       `The source ${visible(file)} lies inside the repository ${visible(repo.dir)}.`,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cairn_core::codec::Codec;
 use cairn_core::disk::{Disk, DiskLock, DiskOptions};
 use cairn_core::io::{Files, OsFiles};
-use cairn_core::manifest::{DiskFile, DiskPaths, Manifest, State};
+use cairn_core::manifest::{DiskPaths, Manifest, State};
 use cairn_core::map::Fanout;
 use cairn_core::revision::RevisionId;
 use cairn_core::{Error, Result};
@@ -84,12 +84,6 @@ pub fn create_disk(
         };
         to_value(Disk::create(os_files(), Path::new(&disk_dir), options)?.file())
     })
-}
-
-/// Reads and checks disk.json.
-#[napi]
-pub fn read_disk(disk_dir: String) -> napi::Result<Value> {
-    guarded(|| to_value(&DiskFile::read(&OsFiles, &DiskPaths::new(disk_dir).disk_file())?))
 }
 
 /// Reads and checks a manifest.

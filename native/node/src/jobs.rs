@@ -14,7 +14,7 @@ use cairn_core::restore::{self, Target};
 use cairn_core::source::{PathSource, StreamSource};
 use cairn_core::{Error, Result};
 use napi::Env;
-use napi::bindgen_prelude::{AsyncTask, Object, ToNapiValue};
+use napi::bindgen_prelude::{AsyncTask, Either, Object, ToNapiValue};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
@@ -125,14 +125,14 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
     }
 }
 
-/// A backup up to the point where only its manifest is missing.
+/// A backup up to the point where only its manifest is missing, or a restore.
 #[napi]
-pub struct NativeBackupJob {
-    job: Job<NativePending>,
+pub struct NativeJob {
+    job: Job<Either<NativePending, Json>>,
 }
 
 #[napi]
-impl NativeBackupJob {
+impl NativeJob {
     /// Counters now.
     #[napi]
     pub fn progress(&self) -> NativeProgress {
@@ -145,8 +145,8 @@ impl NativeBackupJob {
         self.job.control.cancel();
     }
 
-    /// Starts it, once.
-    #[napi(ts_return_type = "Promise<NativePending>")]
+    /// Starts it, once. A backup gives a `NativePending`, a restore its counters.
+    #[napi(ts_return_type = "Promise<unknown>")]
     pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.job.start(env)
     }
@@ -154,7 +154,7 @@ impl NativeBackupJob {
 
 /// Prepares a backup; the lock is used up. Opens the source, so that its errors come at once.
 #[napi]
-pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result<NativeBackupJob> {
+pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result<NativeJob> {
     guarded(|| {
         let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
         let source = open_source(&params)?;
@@ -171,11 +171,11 @@ pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result
         };
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
-        let work: Work<NativePending> = Box::new(move |control| {
+        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
             let pending = backup::prepare(&disk, lock, params, Arc::clone(control))?;
-            Ok(NativePending { pending: Mutex::new(Some(pending)) })
+            Ok(Either::A(NativePending { pending: Mutex::new(Some(pending)) }))
         });
-        Ok(NativeBackupJob { job: Job::new(work) })
+        Ok(NativeJob { job: Job::new(work) })
     })
 }
 
@@ -211,39 +211,12 @@ impl NativePending {
     }
 }
 
-/// A restore.
-#[napi]
-pub struct NativeRestoreJob {
-    job: Job<Json>,
-}
-
-#[napi]
-impl NativeRestoreJob {
-    /// Counters now.
-    #[napi]
-    pub fn progress(&self) -> NativeProgress {
-        self.job.progress()
-    }
-
-    /// Asks it to stop.
-    #[napi]
-    pub fn cancel(&self) {
-        self.job.control.cancel();
-    }
-
-    /// Starts it, once.
-    #[napi(ts_return_type = "Promise<unknown>")]
-    pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
-        self.job.start(env)
-    }
-}
-
 /// Prepares a restore; nothing is touched before it starts.
 #[napi]
-pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeRestoreJob> {
+pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
     guarded(|| {
         let stream = params.target_fd.map(duplicate).transpose()?;
-        let work: Work<Json> = Box::new(move |control| {
+        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
             let begun = std::time::Instant::now();
             let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
             let revision = parse_revision(&params.revision)?;
@@ -258,14 +231,14 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeRestoreJob
                 }
             };
             let restored = restore::run(&image, target, params.threads.unwrap_or(0) as usize, control)?;
-            Ok(Json(json!({
+            Ok(Either::B(Json(json!({
                 "writtenBytes": restored.written_bytes,
                 "skippedBytes": restored.skipped_bytes,
                 "discardedBytes": restored.discarded_bytes,
                 "durationMs": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })))
+            }))))
         });
-        Ok(NativeRestoreJob { job: Job::new(work) })
+        Ok(NativeJob { job: Job::new(work) })
     })
 }
 

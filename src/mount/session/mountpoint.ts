@@ -1,9 +1,9 @@
 /** The checks on a mount point before anything is started. Each refusal names the directory and the way out. */
 import { access, constants, lstat, readdir, realpath } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
-import type { Mount } from '../../target/mounts.js';
+import { liesIn, type Mount } from '../../target/mounts.js';
 import { detach, livenessOf } from './detach.js';
 import { CAIRN_FILE_SYSTEM, mountAt, mountTable } from './mount-table.js';
 import { isRunning } from './process-identity.js';
@@ -36,7 +36,7 @@ export async function prepareMountpoint(path: string, repository: string): Promi
   }
   await checkDirectory(mountpoint);
   const home = await realpath(repository).catch(() => repository);
-  if (`${mountpoint}${sep}`.startsWith(`${home}${sep}`)) {
+  if (liesIn(mountpoint, home)) {
     throw new CairnError('USAGE', `${visible(mountpoint)} is inside the repository ${visible(repository)}.`, {
       hint: 'Choose an empty directory elsewhere.',
     });

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::codec::{self, Codec};
+use crate::codec;
 use crate::digest::{Context, Digest};
 use crate::error::{AtPath, Damage, Result, corrupt};
 use crate::io::{File, Files, Mode};
@@ -19,7 +19,6 @@ pub struct SegmentReader {
     path: PathBuf,
     id: SegmentId,
     index: SegmentIndex,
-    file_len: u64,
 }
 
 /// A record as it is stored: header checked, payload not yet decoded.
@@ -43,12 +42,6 @@ impl Record {
         } else {
             Err(Damage::Digest { ordinal: self.header.ordinal.0 })
         }
-    }
-
-    /// How the payload is encoded.
-    #[must_use]
-    pub fn codec(&self) -> Codec {
-        self.header.codec
     }
 
     /// The encoded bytes.
@@ -94,19 +87,13 @@ impl SegmentReader {
         let index_bytes = read(trailer.index_len(), trailer.index_offset)?;
         let entries = trailer.entries(&index_bytes, &trailer_bytes).ok_or_else(broken)?;
         let index = SegmentIndex::from_entries(&entries, trailer.index_offset).ok_or_else(broken)?;
-        Ok((Self { file, path, id, index, file_len }, entries))
+        Ok((Self { file, path, id, index }, entries))
     }
 
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Bytes of the file.
-    #[must_use]
-    pub fn file_len(&self) -> u64 {
-        self.file_len
     }
 
     /// Bytes that it takes in memory.
