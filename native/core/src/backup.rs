@@ -21,7 +21,7 @@ use crate::io;
 use crate::job::{Control, Phase};
 use crate::manifest::{Consistency, Counters, Holes, Manifest, Reading, State, Trust};
 use crate::map::{Fanout, MapRoot};
-use crate::records::{CacheBudget, Records};
+use crate::records::{CacheBudget, Caches, Records};
 use crate::revision::RevisionId;
 use crate::source::{PathSource, StreamSource};
 use crate::text;
@@ -105,8 +105,11 @@ pub fn prepare(
     let (begun, started_at) = (Instant::now(), now());
     let mut warnings = Vec::new();
     let before = Before::find(disk, &mut warnings)?;
-    let records =
-        Arc::new(Records::new(Arc::clone(disk.files()), disk.paths().segments(), CacheBudget::default()));
+    let records = Arc::new(Records::new(
+        Arc::clone(disk.files()),
+        disk.paths().segments(),
+        Arc::new(Caches::new(CacheBudget::JOB)),
+    ));
     let blocks_guess = params.source.size_bytes().or(before.newest.as_ref().map(|newest| newest.size_bytes));
     let index_blocks = blocks_guess.unwrap_or(0) / u64::from(disk.file().block_size_bytes);
     let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;

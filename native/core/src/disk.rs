@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::codec::Codec;
 use crate::error::{AtPath, Error, Result};
-use crate::io::{self, Files, TEMPORARY_SUFFIX};
+use crate::io::{self, File, Files, Lock, Pin, TEMPORARY_SUFFIX};
 use crate::manifest::{DiskFile, DiskPaths, Manifest};
 use crate::map::Fanout;
 use crate::revision::RevisionId;
@@ -148,6 +148,22 @@ impl Disk {
         Manifest::read(&*self.files, &self.paths.manifest(revision))
     }
 
+    /// The manifest of a revision, kept from being disposed of while the pin lives, wherever it is
+    /// moved. Needs no right to write.
+    ///
+    /// # Errors
+    /// As [`Disk::manifest`]; `Locked` where somebody holds the manifest for himself.
+    pub fn pinned(&self, revision: &RevisionId) -> Result<(Manifest, Pin)> {
+        let path = self.paths.manifest(revision);
+        let pin = match io::pin(&*self.files, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(Error::Locked { path, holder: "another process".to_owned() });
+            }
+            other => other.at("opening", &path)?,
+        };
+        Ok((Manifest::read_open(pin.file(), &path)?, pin))
+    }
+
     /// Ids of all segment files, sealed or not, in rising order.
     ///
     /// # Errors
@@ -234,13 +250,13 @@ impl DiskLock {
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let open = || options.open(&path).at("opening", &path);
         let mut file = open()?;
-        if !try_flock(&file).at("locking", &path)? {
+        if !file.try_flock(Lock::Exclusive).at("locking", &path)? {
             let mut text = String::new();
             let _ = file.take(1000).read_to_string(&mut text);
             let holder = if text.is_empty() { "another process".to_owned() } else { text };
             return Err(Error::Locked { path: directory.to_owned(), holder });
         }
-        if try_flock(&open()?).at("locking", &path)? {
+        if open()?.try_flock(Lock::Exclusive).at("locking", &path)? {
             return Err(Error::InvalidArgument(format!(
                 "locks on {} do not exclude each other, so two backups could run at once there",
                 path.display()
@@ -274,14 +290,5 @@ impl DiskLock {
 impl Drop for DiskLock {
     fn drop(&mut self) {
         self.release();
-    }
-}
-
-fn try_flock(file: &std::fs::File) -> std::io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }

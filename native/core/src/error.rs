@@ -41,10 +41,10 @@ pub enum Error {
         /// The newest that is known here.
         known: u64,
     },
-    /// The disk's lock is held.
+    /// The lock of a disk, or of one of its manifests, is held.
     #[error("{path} is locked by {holder}", path = path.display())]
     Locked {
-        /// The disk's directory.
+        /// The disk's directory, or the manifest.
         path: PathBuf,
         /// Who holds it, in its own words.
         holder: String,

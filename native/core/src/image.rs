@@ -5,19 +5,35 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::io::ReadAt;
+use crate::io::{Pin, ReadAt};
 use crate::manifest::Manifest;
 use crate::map::{self, BlockPointer, ExtentState, MapRoot};
 use crate::records::Records;
 use crate::revision::RevisionId;
 use crate::units::{BlockIndex, Geometry};
 
-/// An open revision. Cheap to clone; safe from many threads.
+/// An open revision. Cheap to clone; safe from many threads. While a clone of it lives, its blocks
+/// stay, whatever is pruned meanwhile.
 #[derive(Clone)]
 pub struct Image {
     records: Arc<Records>,
     geometry: Geometry,
     map: MapRoot,
+    _pin: Option<Pin>,
+}
+
+/// What one piece of an image consists of, where that can be told without copying.
+#[derive(Clone, Debug)]
+pub enum Covering {
+    /// Holes alone.
+    Zeros,
+    /// A part of one decoded block, which is the cache's own.
+    Block {
+        /// The whole block.
+        bytes: Arc<[u8]>,
+        /// Where the piece begins in it.
+        start: usize,
+    },
 }
 
 /// Contiguous bytes in one state.
@@ -32,20 +48,25 @@ pub struct ByteExtent {
 }
 
 impl Image {
-    /// Opens a revision of `disk`, reading through `records`, which are the disk's.
+    /// Opens a revision of `disk`, reading through `records`, which are the disk's. Pins it: holds a
+    /// shared flock(2) on the manifest until the last clone is dropped. Needs no right to write;
+    /// on a file system without locks it reads all the same, but what is pruned there and collected
+    /// may be gone before it was read.
     ///
     /// # Errors
-    /// `Corrupt`, `TooNew`, `NotFound`, `Io`, all of the manifest; nothing else is read yet.
+    /// `Corrupt`, `TooNew`, `NotFound`, `Locked`, `Io`, all of the manifest; nothing else is read
+    /// yet.
     pub fn open(disk: &Disk, records: Arc<Records>, revision: &RevisionId) -> Result<Self> {
-        Self::of(&disk.manifest(revision)?, records)
+        let (manifest, pin) = disk.pinned(revision)?;
+        Ok(Self { _pin: Some(pin), ..Self::of(&manifest, records)? })
     }
 
-    /// The image that a manifest describes.
+    /// The image that a manifest describes, not pinned: for whoever holds the disk's lock.
     ///
     /// # Errors
     /// `InvalidArgument` for a manifest that was not checked.
     pub fn of(manifest: &Manifest, records: Arc<Records>) -> Result<Self> {
-        Ok(Self { records, geometry: manifest.geometry()?, map: manifest.map })
+        Ok(Self { records, geometry: manifest.geometry()?, map: manifest.map, _pin: None })
     }
 
     /// Size and blocks.
@@ -97,6 +118,68 @@ impl Image {
             Err(Error::Cancelled) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The `len` bytes from `offset` on without a copy, where they are all holes or all in one
+    /// block, which is then decoded and cached; `None` for all else, whose bytes [`Image::read`]
+    /// gives. The range lies within the image.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn covering(&self, offset: u64, len: usize) -> Result<Option<Covering>> {
+        let (_, blocks) = self.range(offset, len as u64);
+        if blocks.end.saturating_sub(blocks.start) != 1 {
+            let allocated = map::allocated(&*self.records, &self.map, blocks)?;
+            return Ok((allocated == 0).then_some(Covering::Zeros));
+        }
+        let Some(pointer) = map::block(&*self.records, &self.map, blocks.start)? else {
+            return Ok(Some(Covering::Zeros));
+        };
+        let block = BlockIndex(blocks.start);
+        let bytes = self.records.block(&pointer, self.geometry.len_of(block) as usize)?;
+        let start = usize::try_from(offset - self.geometry.offset_of(block)).unwrap_or(usize::MAX);
+        let is_inside = start.checked_add(len).is_some_and(|end| end <= bytes.len());
+        Ok(is_inside.then_some(Covering::Block { bytes, start }))
+    }
+
+    /// Decodes a block into the cache unless it is there. Nothing for holes and beyond the end.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn warm(&self, block: u64) -> Result<()> {
+        match self.cold(block)? {
+            Some(pointer) => {
+                let len = self.geometry.len_of(BlockIndex(block)) as usize;
+                self.records.block(&pointer, len).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether [`Image::warm`] has nothing to do: the block is decoded already, a hole, or beyond
+    /// the end.
+    ///
+    /// # Errors
+    /// Of the map.
+    pub fn is_warm(&self, block: u64) -> Result<bool> {
+        Ok(self.cold(block)?.is_none())
+    }
+
+    fn cold(&self, block: u64) -> Result<Option<BlockPointer>> {
+        let pointer = map::block(&*self.records, &self.map, block)?;
+        let is_inside = block < self.geometry.block_count();
+        Ok(pointer.filter(|pointer| is_inside && !self.records.is_cached(pointer)))
+    }
+
+    /// The first byte at or after `offset` in `state`; `None` where there is none before the end of
+    /// the image. Passes over what is all data or all zeros by the counters in the map.
+    ///
+    /// # Errors
+    /// Of the map.
+    pub fn next(&self, offset: u64, state: ExtentState) -> Result<Option<u64>> {
+        let (range, blocks) = self.range(offset, u64::MAX);
+        let found = map::next(&*self.records, &self.map, blocks, state)?;
+        Ok(found.map(|block| self.geometry.offset_of(BlockIndex(block)).max(range.start)))
     }
 
     /// Pointers of a range of blocks, `None` for zeros.

@@ -5,12 +5,15 @@
 
 mod memory;
 mod os;
+mod pin;
 
 use std::io::Result;
 use std::path::Path;
 
 pub use memory::MemoryFiles;
 pub use os::OsFiles;
+pub use pin::Pin;
+pub(crate) use pin::pin;
 
 /// Positioned reads from anything that has bytes at offsets: a file, a device, an image.
 pub trait ReadAt {
@@ -31,6 +34,22 @@ pub enum Mode {
     CreateNew,
     /// It is made when missing; reads and writes; mode 0600.
     Update,
+}
+
+/// Who else may lock a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Others that share it, too.
+    Shared,
+    /// Nobody.
+    Exclusive,
+}
+
+/// Tells files of one file system apart, as long as one of them is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
 }
 
 /// An open file of the store.
@@ -62,6 +81,19 @@ pub trait File: ReadAt + Send + Sync {
         Ok(self.len()? == 0)
     }
 
+    /// Takes a lock on the file (flock(2)) without waiting; it goes with the open file. False where
+    /// somebody else's lock is in the way.
+    ///
+    /// # Errors
+    /// Of the file system, `Unsupported` where it has no locks.
+    fn try_flock(&self, lock: Lock) -> Result<bool>;
+
+    /// Which file it is, whatever it is called by now.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn identity(&self) -> Result<FileIdentity>;
+
     /// Asks for write-back of a range to begin, so that a later [`File::sync`] has less to wait
     /// for. A hint: it promises nothing and cannot fail.
     fn start_writeback(&self, offset: u64, len: u64);
@@ -80,6 +112,12 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// Of the file system, or `FileTooLarge` beyond `len_max` bytes.
     fn read(&self, path: &Path, len_max: usize) -> Result<Vec<u8>>;
+
+    /// Which file stands at a path, links followed.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn identity(&self, path: &Path) -> Result<FileIdentity>;
 
     /// Names in a directory, in no order; names that are no UTF-8 are left out, since the store
     /// makes none.

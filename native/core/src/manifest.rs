@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Codec;
 use crate::digest::Digest;
 use crate::error::{Damage, Error, Result, corrupt};
-use crate::io::{self, Files};
+use crate::io::{self, File, Files};
 use crate::map::{Fanout, MapRoot};
 use crate::probe::Survey;
 use crate::revision::RevisionId;
@@ -139,6 +139,16 @@ impl Manifest {
     /// `Corrupt`, `TooNew`, `NotFound`, `Io`.
     pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
         let manifest: Self = text::read(files, path)?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// As [`Manifest::read`], of a file that was opened at `path`.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `Io`.
+    pub fn read_open(file: &dyn File, path: &Path) -> Result<Self> {
+        let manifest: Self = text::read_open(file, path)?;
         manifest.check(path)?;
         Ok(manifest)
     }

@@ -1,16 +1,18 @@
-//! Reading the records of one disk: open segments, decoded pages and decoded blocks, each in a
-//! cache with a budget, shared by all revisions and all threads.
+//! Reading the records of one disk: open segments, decoded pages and decoded blocks come from
+//! [`Caches`], which the readers of all disks and all threads of a process share.
 //!
 //! Decoded things are kept by digest, which was checked when they were decoded: so a segment may be
 //! rewritten meanwhile, and no pointer can lead to other bytes than it asks for. No lock is held
 //! while anything is read or decoded; where two threads want the same thing, it is decoded once and
-//! the second waits for the first.
+//! the second waits for the first. What could not be decoded is not kept: who waited for it tries
+//! for itself.
+
+mod caches;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+pub use caches::{CacheBudget, Caches};
 
 use crate::digest::Digest;
 use crate::error::{Damage, Error, Result, corrupt};
@@ -20,68 +22,28 @@ use crate::record::Kind;
 use crate::segment::{Record, SegmentReader};
 use crate::units::SegmentId;
 
-const OPEN_SEGMENTS_MAX: u64 = 128;
-/// Bytes that the indexes of open segments may take.
-const OPEN_SEGMENTS_BYTES: u64 = 24 << 20;
-/// Keeps the caches' shards few, so that each has room for several of the largest blocks.
-const ITEMS_GUESS: usize = 128;
-
-/// Bytes that the caches of one disk may take.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheBudget {
-    /// Decoded map pages.
-    pub pages_bytes: u64,
-    /// Decoded blocks.
-    pub blocks_bytes: u64,
-}
-
-impl Default for CacheBudget {
-    fn default() -> Self {
-        Self { pages_bytes: 16 << 20, blocks_bytes: 48 << 20 }
-    }
-}
-
-#[derive(Clone)]
-struct ByMemory;
-
-impl Weighter<Digest, Arc<Page>> for ByMemory {
-    fn weight(&self, _: &Digest, page: &Arc<Page>) -> u64 {
-        page.memory_len() as u64
-    }
-}
-
-impl Weighter<Digest, Arc<[u8]>> for ByMemory {
-    fn weight(&self, _: &Digest, block: &Arc<[u8]>) -> u64 {
-        block.len() as u64 + 64
-    }
-}
-
-impl Weighter<u32, Arc<SegmentReader>> for ByMemory {
-    fn weight(&self, _: &u32, segment: &Arc<SegmentReader>) -> u64 {
-        (segment.memory_len() as u64).max(OPEN_SEGMENTS_BYTES / OPEN_SEGMENTS_MAX)
-    }
-}
-
 /// See the module.
 pub struct Records {
     files: Arc<dyn Files>,
     segments: PathBuf,
-    open: Cache<u32, Arc<SegmentReader>, ByMemory>,
-    pages: Cache<Digest, Arc<Page>, ByMemory>,
-    blocks: Cache<Digest, Arc<[u8]>, ByMemory>,
+    caches: Arc<Caches>,
+    /// Of all that share the caches.
+    reader: u64,
+}
+
+impl Drop for Records {
+    /// Gives the descriptors back. Pages and blocks stay: they are true for whoever asks next.
+    fn drop(&mut self) {
+        self.caches.open.retain(|key, _| key.0 != self.reader);
+    }
 }
 
 impl Records {
     /// For the segments in a directory. Opens nothing yet.
     #[must_use]
-    pub fn new(files: Arc<dyn Files>, segments: PathBuf, budget: CacheBudget) -> Self {
-        Self {
-            files,
-            segments,
-            open: Cache::with_weighter(ITEMS_GUESS, OPEN_SEGMENTS_BYTES, ByMemory),
-            pages: Cache::with_weighter(ITEMS_GUESS, budget.pages_bytes, ByMemory),
-            blocks: Cache::with_weighter(ITEMS_GUESS, budget.blocks_bytes, ByMemory),
-        }
+    pub fn new(files: Arc<dyn Files>, segments: PathBuf, caches: Arc<Caches>) -> Self {
+        let reader = caches.new_reader();
+        Self { files, segments, caches, reader }
     }
 
     /// An open segment.
@@ -89,8 +51,9 @@ impl Records {
     /// # Errors
     /// As [`SegmentReader::open`].
     pub fn segment(&self, id: SegmentId) -> Result<Arc<SegmentReader>> {
-        self.open
-            .get_or_insert_with(&id.0, || SegmentReader::open(&*self.files, &self.segments, id).map(Arc::new))
+        self.caches.open.get_or_insert_with(&(self.reader, id.0), || {
+            SegmentReader::open(&*self.files, &self.segments, id).map(Arc::new)
+        })
     }
 
     /// Whether the place holds a sealed record of this kind and digest.
@@ -114,10 +77,10 @@ impl Records {
     /// # Errors
     /// As [`Records::block_into`].
     pub fn block(&self, pointer: &BlockPointer, len: usize) -> Result<Arc<[u8]>> {
-        let block = self.blocks.get_or_insert_with(&pointer.digest, || {
-            let mut plain = vec![0; len];
-            self.block_into(pointer, &mut plain)?;
-            Ok::<_, Error>(Arc::from(plain))
+        let block = self.caches.blocks.get_or_insert_with(&pointer.digest, || {
+            let mut block: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+            self.block_into(pointer, Arc::get_mut(&mut block).ok_or(Error::Worker)?)?;
+            Ok::<_, Error>(block)
         })?;
         self.with_len(block, pointer, len)
     }
@@ -125,7 +88,13 @@ impl Records {
     /// A block if it is decoded already.
     #[must_use]
     pub fn cached_block(&self, pointer: &BlockPointer, len: usize) -> Option<Arc<[u8]>> {
-        self.blocks.get(&pointer.digest).filter(|block| block.len() == len)
+        self.caches.blocks.get(&pointer.digest).filter(|block| block.len() == len)
+    }
+
+    /// Whether a block is decoded already. Asking does not count as use.
+    #[must_use]
+    pub fn is_cached(&self, pointer: &BlockPointer) -> bool {
+        self.caches.blocks.contains_key(&pointer.digest)
     }
 
     fn with_len(&self, block: Arc<[u8]>, pointer: &BlockPointer, len: usize) -> Result<Arc<[u8]>> {
@@ -149,7 +118,7 @@ impl Records {
 
 impl PageSource for Records {
     fn page(&self, pointer: &PagePointer, level: u8, fanout: Fanout) -> Result<Arc<Page>> {
-        let page = self.pages.get_or_insert_with(&pointer.digest, || {
+        let page = self.caches.pages.get_or_insert_with(&pointer.digest, || {
             let first = self.load_page(pointer.place, pointer, level, fanout);
             match (first, pointer.copy) {
                 (Ok(page), _) => Ok(page),
@@ -225,7 +194,7 @@ mod tests {
     }
 
     fn records(files: &MemoryFiles) -> Records {
-        Records::new(Arc::new(files.clone()), SEGMENTS.into(), CacheBudget::default())
+        Records::new(Arc::new(files.clone()), SEGMENTS.into(), Arc::new(Caches::new(CacheBudget::default())))
     }
 
     fn files() -> MemoryFiles {
@@ -285,7 +254,7 @@ mod tests {
         writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
         writer.seal().unwrap();
         let records = records(&files);
-        assert!(records.blocks.shard_capacity() > BLOCK_LEN as u64);
+        assert!(records.caches.blocks.shard_capacity() > BLOCK_LEN as u64);
         let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap() };
         records.block(&pointer, BLOCK_LEN).unwrap();
         assert!(records.cached_block(&pointer, BLOCK_LEN).is_some());

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::{Context, Digest};
 use crate::error::{AtPath, Damage, Error, Result, corrupt};
-use crate::io::Files;
+use crate::io::{File, Files};
 
 /// The format of every JSON file that this version writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
@@ -58,11 +58,28 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
 /// As [`decode`], `NotFound`, `Io`.
 pub fn read<T: DeserializeOwned>(files: &dyn Files, path: &Path) -> Result<T> {
     match files.read(path, LEN_MAX) {
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            Err(corrupt(path, Damage::Json("far too long for such a file".into())))
-        }
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(too_long(path)),
         other => decode(&other.at("reading", path)?, path),
     }
+}
+
+/// Reads and decodes an open file, which was opened at `path`.
+///
+/// # Errors
+/// As [`decode`], `Io`.
+pub fn read_open<T: DeserializeOwned>(file: &dyn File, path: &Path) -> Result<T> {
+    let len = file.len().at("reading", path)?;
+    let Some(len) = usize::try_from(len).ok().filter(|&len| len <= LEN_MAX) else {
+        return Err(too_long(path));
+    };
+    let mut bytes = vec![0; len];
+    let count = file.read_at(&mut bytes, 0).at("reading", path)?;
+    bytes.truncate(count);
+    decode(&bytes, path)
+}
+
+fn too_long(path: &Path) -> Error {
+    corrupt(path, Damage::Json("far too long for such a file".into()))
 }
 
 fn checksum_matches(bytes: &[u8]) -> bool {

@@ -8,7 +8,7 @@ use cairn_core::disk::Disk;
 use cairn_core::image::{ByteExtent, Image};
 use cairn_core::map::ExtentState;
 use cairn_core::probe;
-use cairn_core::records::{CacheBudget, Records};
+use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::source::PathSource;
 use cairn_core::{Error, Result};
 use napi::bindgen_prelude::{AsyncTask, Buffer};
@@ -22,7 +22,10 @@ use crate::pool::{Json, Pooled, pooled};
 /// Where a disk's segments lie and the disk's id: another disk may take the place of a removed one.
 type DiskKey = (PathBuf, String);
 
-/// Caches that all open images of a disk share, for as long as one is open.
+/// What all open images of all disks keep in memory: bounded once, for the process.
+static CACHES: LazyLock<Arc<Caches>> = LazyLock::new(|| Arc::new(Caches::new(CacheBudget::default())));
+
+/// The records that all open images of a disk share, for as long as one is open.
 static OPEN: LazyLock<Mutex<HashMap<DiskKey, Weak<Records>>>> = LazyLock::new(Mutex::default);
 
 fn records_of(disk: &Disk) -> Arc<Records> {
@@ -33,12 +36,12 @@ fn records_of(disk: &Disk) -> Arc<Records> {
     if let Some(records) = open.get(&key).and_then(Weak::upgrade) {
         return records;
     }
-    let records = Arc::new(Records::new(os_files(), segments, CacheBudget::default()));
+    let records = Arc::new(Records::new(os_files(), segments, Arc::clone(&CACHES)));
     open.insert(key, Arc::downgrade(&records));
     records
 }
 
-fn open_now(disk_dir: &str, revision: &str) -> Result<Image> {
+pub(crate) fn open_now(disk_dir: &str, revision: &str) -> Result<Image> {
     let disk = Disk::open(os_files(), Path::new(disk_dir))?;
     let records = records_of(&disk);
     Image::open(&disk, records, &parse_revision(revision)?)

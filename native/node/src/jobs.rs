@@ -9,7 +9,7 @@ use cairn_core::disk::Disk;
 use cairn_core::image::Image;
 use cairn_core::job::{Control, Phase};
 use cairn_core::manifest::Consistency;
-use cairn_core::records::{CacheBudget, Records};
+use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::restore::{self, Target};
 use cairn_core::source::{PathSource, StreamSource};
 use cairn_core::{Error, Result};
@@ -220,7 +220,8 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
             let begun = std::time::Instant::now();
             let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
             let revision = parse_revision(&params.revision)?;
-            let records = Records::new(os_files(), disk.paths().segments(), CacheBudget::default());
+            let records =
+                Records::new(os_files(), disk.paths().segments(), Arc::new(Caches::new(CacheBudget::JOB)));
             let image = Image::open(&disk, Arc::new(records), &revision)?;
             let target = match (params.target_path, stream) {
                 (Some(path), None) if params.is_device == Some(true) => Target::device(Path::new(&path))?,

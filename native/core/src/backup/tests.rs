@@ -61,8 +61,11 @@ impl Lab {
     }
 
     fn image(&self, taken: &Taken) -> Image {
-        let records =
-            Records::new(Arc::clone(self.disk.files()), self.disk.paths().segments(), CacheBudget::default());
+        let records = Records::new(
+            Arc::clone(self.disk.files()),
+            self.disk.paths().segments(),
+            Arc::new(Caches::new(CacheBudget::JOB)),
+        );
         Image::open(&self.disk, Arc::new(records), &taken.manifest.revision).unwrap()
     }
 
@@ -398,6 +401,9 @@ impl Files for Full {
     }
     fn read(&self, path: &Path, len_max: usize) -> std::io::Result<Vec<u8>> {
         OsFiles.read(path, len_max)
+    }
+    fn identity(&self, path: &Path) -> std::io::Result<io::FileIdentity> {
+        OsFiles.identity(path)
     }
     fn list(&self, directory: &Path) -> std::io::Result<Vec<String>> {
         OsFiles.list(directory)

@@ -5,9 +5,9 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{File, Files, Mode, ReadAt};
+use super::{File, FileIdentity, Files, Lock, Mode, ReadAt};
 
-type Bytes = Arc<Mutex<Vec<u8>>>;
+type Content = Arc<Inode>;
 
 /// [`Files`] in memory. Clones share their content. Syncs succeed at once.
 #[derive(Clone, Default)]
@@ -17,11 +17,43 @@ pub struct MemoryFiles {
 
 #[derive(Default)]
 struct Tree {
-    files: BTreeMap<PathBuf, Bytes>,
+    files: BTreeMap<PathBuf, Content>,
     directories: BTreeSet<PathBuf>,
 }
 
-struct MemoryFile(Bytes);
+#[derive(Default)]
+struct Inode {
+    bytes: Mutex<Vec<u8>>,
+    locks: Mutex<Locks>,
+}
+
+/// Who holds the file locked: any number that share it, or one alone.
+#[derive(Default)]
+struct Locks {
+    shared: usize,
+    exclusive: bool,
+}
+
+struct MemoryFile {
+    inode: Content,
+    held: Mutex<Option<Lock>>,
+}
+
+impl MemoryFile {
+    fn release(locks: &mut Locks, held: Option<Lock>) {
+        match held {
+            Some(Lock::Shared) => locks.shared -= 1,
+            Some(Lock::Exclusive) => locks.exclusive = false,
+            None => {}
+        }
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        Self::release(&mut lock(&self.inode.locks), lock(&self.held).take());
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,9 +63,14 @@ fn to_index(offset: u64) -> Result<usize> {
     usize::try_from(offset).map_err(|_| Error::from(ErrorKind::FileTooLarge))
 }
 
+/// Where its content lies in memory, which it does until nobody has it open.
+fn identity_of(inode: &Content) -> FileIdentity {
+    FileIdentity { device: 0, inode: Arc::as_ptr(inode).addr() as u64 }
+}
+
 impl ReadAt for MemoryFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        let bytes = lock(&self.0);
+        let bytes = lock(&self.inode.bytes);
         let rest = bytes.get(to_index(offset)?..).unwrap_or(&[]);
         let len = rest.len().min(into.len());
         for (to, from) in into.iter_mut().zip(rest) {
@@ -45,7 +82,7 @@ impl ReadAt for MemoryFile {
 
 impl File for MemoryFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut content = lock(&self.0);
+        let mut content = lock(&self.inode.bytes);
         let start = to_index(offset)?;
         let end = start + bytes.len();
         if content.len() < end {
@@ -62,7 +99,28 @@ impl File for MemoryFile {
     }
 
     fn len(&self) -> Result<u64> {
-        Ok(lock(&self.0).len() as u64)
+        Ok(lock(&self.inode.bytes).len() as u64)
+    }
+
+    fn try_flock(&self, wanted: Lock) -> Result<bool> {
+        let (mut locks, mut held) = (lock(&self.inode.locks), lock(&self.held));
+        Self::release(&mut locks, held.take());
+        let free = match wanted {
+            Lock::Shared => !locks.exclusive,
+            Lock::Exclusive => !locks.exclusive && locks.shared == 0,
+        };
+        if free {
+            *held = Some(wanted);
+            match wanted {
+                Lock::Shared => locks.shared += 1,
+                Lock::Exclusive => locks.exclusive = true,
+            }
+        }
+        Ok(free)
+    }
+
+    fn identity(&self) -> Result<FileIdentity> {
+        Ok(identity_of(&self.inode))
     }
 
     fn start_writeback(&self, _: u64, _: u64) {}
@@ -72,9 +130,9 @@ impl Files for MemoryFiles {
     fn open(&self, path: &Path, mode: Mode) -> Result<Box<dyn File>> {
         let mut tree = lock(&self.tree);
         let found = tree.files.get(path).cloned();
-        let bytes = match (mode, found) {
+        let inode = match (mode, found) {
             (Mode::CreateNew, Some(_)) => return Err(ErrorKind::AlreadyExists.into()),
-            (_, Some(bytes)) => bytes,
+            (_, Some(inode)) => inode,
             (Mode::Read, None) => return Err(ErrorKind::NotFound.into()),
             (_, None) => {
                 if !path.parent().is_some_and(|parent| tree.directories.contains(parent)) {
@@ -83,13 +141,18 @@ impl Files for MemoryFiles {
                 Arc::clone(tree.files.entry(path.to_owned()).or_default())
             }
         };
-        Ok(Box::new(MemoryFile(bytes)))
+        Ok(Box::new(MemoryFile { inode, held: Mutex::default() }))
     }
 
     fn read(&self, path: &Path, len_max: usize) -> Result<Vec<u8>> {
         let found = lock(&self.tree).files.get(path).cloned().ok_or(ErrorKind::NotFound)?;
-        let bytes = lock(&found);
+        let bytes = lock(&found.bytes);
         if bytes.len() > len_max { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes.clone()) }
+    }
+
+    fn identity(&self, path: &Path) -> Result<FileIdentity> {
+        let found = lock(&self.tree).files.get(path).cloned().ok_or(ErrorKind::NotFound)?;
+        Ok(identity_of(&found))
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<String>> {
@@ -152,7 +215,18 @@ mod tests {
         // Who has the old file open goes on with it.
         assert_eq!(file.len().unwrap(), 8);
         assert_eq!(files.list(&directory).unwrap(), ["f"]);
+        assert_ne!(file.identity().unwrap(), files.identity(&path).unwrap());
+        let (one, other) = (files.open(&path, Mode::Read).unwrap(), files.open(&path, Mode::Read).unwrap());
+        assert_eq!(one.identity().unwrap(), files.identity(&path).unwrap());
+        assert!(one.try_flock(Lock::Shared).unwrap() && other.try_flock(Lock::Shared).unwrap());
+        assert!(!files.open(&path, Mode::Read).unwrap().try_flock(Lock::Exclusive).unwrap());
+        drop(one);
+        assert!(other.try_flock(Lock::Exclusive).unwrap(), "only its own is left");
+        assert!(!files.open(&path, Mode::Read).unwrap().try_flock(Lock::Shared).unwrap());
+        drop(other);
+        assert!(files.open(&path, Mode::Read).unwrap().try_flock(Lock::Exclusive).unwrap());
         files.unlink(&path).unwrap();
+        assert_eq!(files.identity(&path).err().unwrap().kind(), ErrorKind::NotFound);
         assert_eq!(files.unlink(&path).err().unwrap().kind(), ErrorKind::NotFound);
         assert!(files.list(&directory).unwrap().is_empty());
     }

@@ -3,10 +3,10 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{File, Files, Mode, ReadAt};
+use super::{File, FileIdentity, Files, Lock, Mode, ReadAt};
 
 /// [`Files`] by system calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +40,28 @@ impl File for std::fs::File {
         Ok(self.metadata()?.len())
     }
 
+    fn try_flock(&self, lock: Lock) -> Result<bool> {
+        use rustix::fs::{FlockOperation, flock};
+        use rustix::io::Errno;
+        let operation = match lock {
+            Lock::Shared => FlockOperation::NonBlockingLockShared,
+            Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(self, operation) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            // What file systems without locks answer, and network ones whose lock server is away.
+            Err(error @ (Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL)) => {
+                Err(Error::new(ErrorKind::Unsupported, error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn identity(&self) -> Result<FileIdentity> {
+        Ok(identity_of(&self.metadata()?))
+    }
+
     fn start_writeback(&self, offset: u64, len: u64) {
         let _ = sync_file_range_write(self.as_fd(), offset, len);
     }
@@ -67,6 +89,10 @@ impl Files for OsFiles {
         Ok(bytes)
     }
 
+    fn identity(&self, path: &Path) -> Result<FileIdentity> {
+        Ok(identity_of(&std::fs::metadata(path)?))
+    }
+
     fn list(&self, directory: &Path) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(directory)? {
@@ -90,6 +116,10 @@ impl Files for OsFiles {
     fn sync_directory(&self, path: &Path) -> Result<()> {
         std::fs::File::open(path)?.sync_all()
     }
+}
+
+fn identity_of(metadata: &std::fs::Metadata) -> FileIdentity {
+    FileIdentity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 /// Without waiting for a writer where a pipe stands in a file's place.

@@ -68,6 +68,69 @@ pub fn blocks<S: PageSource + ?Sized>(
     Ok(found)
 }
 
+/// The pointer of one block, `None` for zeros.
+///
+/// # Errors
+/// Of the page source.
+pub fn block<S: PageSource + ?Sized>(source: &S, map: &MapRoot, block: u64) -> Result<Option<BlockPointer>> {
+    let (page, _) = descend(source, map, block)?;
+    Ok(page.and_then(|page| page.block(map.fanout.slot(1, block))))
+}
+
+/// The first block of `range` in `state`, by the counters in the pages: what is all data or all
+/// zeros is passed over in one step, so this reads no more than the edges of two extents.
+///
+/// # Errors
+/// Of the page source.
+pub fn next<S: PageSource + ?Sized>(
+    source: &S,
+    map: &MapRoot,
+    range: Range<u64>,
+    state: ExtentState,
+) -> Result<Option<u64>> {
+    let found = first_in(source, map.fanout, Node::root(map), 0, &range, state)?;
+    // Beyond what the tree spans there are zeros.
+    let beyond = range.start.max(map.fanout.span(map.height));
+    Ok(found.or_else(|| (state == ExtentState::Zero && beyond < range.end).then_some(beyond)))
+}
+
+fn first_in<S: PageSource + ?Sized>(
+    source: &S,
+    fanout: Fanout,
+    node: Node,
+    first: u64,
+    range: &Range<u64>,
+    state: ExtentState,
+) -> Result<Option<u64>> {
+    let span = fanout.span(node.level);
+    let start = first.max(range.start);
+    if start >= first.saturating_add(span).min(range.end) {
+        return Ok(None);
+    }
+    let Some(pointer) = node.pointer else {
+        return Ok((state == ExtentState::Zero).then_some(start));
+    };
+    if pointer.allocated == span {
+        return Ok((state == ExtentState::Data).then_some(start));
+    }
+    let page = source.page(&pointer, node.level, fanout)?;
+    let step = fanout.span(node.level - 1);
+    for slot in fanout.slot(node.level, start)..fanout.entries() {
+        let at = first.saturating_add(step.saturating_mul(u64::from(slot)));
+        let found = if node.level == 1 {
+            let is_data = page.block(slot).is_some();
+            (at < range.end && is_data == (state == ExtentState::Data)).then_some(at)
+        } else {
+            let child = Node { pointer: page.child(slot), level: node.level - 1 };
+            first_in(source, fanout, child, at, range, state)?
+        };
+        if found.is_some() || at >= range.end {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
 /// The level-1 page of `block`, or none and where the empty subtree ends that it lies in.
 fn descend<S: PageSource + ?Sized>(
     source: &S,
