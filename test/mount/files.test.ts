@@ -5,7 +5,7 @@ import { filesOf } from '../../src/mount/files/files-of.js';
 import { viewPath } from '../../src/mount/files/files-record.js';
 import type { FilesOptions, FilesResult } from '../../src/mount/files/mount-files.js';
 import { unmountFiles } from '../../src/mount/files/unmount-files.js';
-import { loopDevicesUnder } from '../../src/mount/session/loop-devices.js';
+import { loopDevices, loopDevicesUnder } from '../../src/mount/session/loop-devices.js';
 import { isRunning } from '../../src/mount/session/process-identity.js';
 import { runDirectory } from '../../src/mount/session/run-directory.js';
 import { openRepository } from '../../src/repository/repository.js';
@@ -190,6 +190,38 @@ describeMounts(() => {
       expect(await files('vm1')).toMatchObject({ journal: 'clean' });
       await unmountFiles(lab.mountpoint);
       await expectNothingLeft();
+    });
+
+    it('undoes what is left when the server took the view out of sight before it ended', async () => {
+      await makeFileSystem(image, 'ext4', 16 * MIB);
+      await backUp(lab.repository, 'vm1', image);
+      const { device } = await files('vm1');
+      const view = await viewPath(lab.mountpoint);
+      const { session, server } = await lab.session(view);
+      endProcess(session.pid);
+      await until(async () => !isRunning(server));
+      expect([await isMounted(view), await isMounted(lab.mountpoint)]).toEqual([false, true]);
+      const isThere = async () => (await loopDevices()).some((found) => found.device === device);
+      expect([await isThere(), await loopDevicesUnder(view)]).toEqual([true, []]);
+      await unmountFiles(lab.mountpoint);
+      expect(await isThere()).toBe(false);
+      await expectNothingLeft();
+    });
+
+    it('a loop device that went to somebody else is left alone', async () => {
+      await makeFileSystem(image, 'ext4', 16 * MIB);
+      await backUp(lab.repository, 'vm1', image);
+      const { device } = await files('vm1');
+      await run('umount', [lab.mountpoint]);
+      await run('losetup', ['--detach', device]);
+      await run('losetup', ['--read-only', device, image]);
+      try {
+        await unmountFiles(lab.mountpoint);
+        await expectNothingLeft();
+        expect(await loopDevices()).toContainEqual(expect.objectContaining({ device, backingFile: image }));
+      } finally {
+        await run('losetup', ['--detach', device]);
+      }
     });
 
     it('a busy file system stays, and who holds it is named', async () => {

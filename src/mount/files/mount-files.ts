@@ -1,6 +1,6 @@
 /** `cairn files`: mounts one file system of one revision, so that a single file can be had back. A private mount
  *  of the repository gives the image, a loop device makes it a block device, and the kernel mounts that. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import type { LogLevel } from '../../base/log.js';
@@ -8,6 +8,7 @@ import type { RevisionRow } from '../../base/revision-row.js';
 import { visible } from '../../base/visible.js';
 import type { Survey } from '../../native/index.js';
 import { runCommand } from '../session/command.js';
+import { loopDevices } from '../session/loop-devices.js';
 import { mount } from '../session/mount.js';
 import { mountAt, mountTable } from '../session/mount-table.js';
 import { canonicalMountpoint, prepareMountpoint } from '../session/mountpoint.js';
@@ -49,20 +50,22 @@ export async function mountFiles(options: FilesOptions): Promise<FilesResult> {
 
   const mountpoint = await clearMountpoint(options);
   const { disk, revision: id } = options.row;
-  const record: FilesRecord = { mountpoint, disk, revision: id, view: await viewPath(mountpoint) };
+  const view = await viewPath(mountpoint);
+  const record: FilesRecord = { mountpoint, disk, revision: id, view, loop: null };
   try {
     const device = await attach(options, record, chosen);
     await mountGuest(device, mountpoint, mountArguments(kind, skipJournal));
     return { mountpoint, fileSystem: kind, device, journal: skipJournal ? 'skipped' : 'clean' };
   } catch (error) {
-    throw await undone(record, error);
+    throw await undone(mountpoint, error);
   }
 }
 
 /** Undoes what was begun; what resists is added to the error that it failed with. */
-async function undone(record: FilesRecord, error: unknown): Promise<unknown> {
+async function undone(mountpoint: string, error: unknown): Promise<unknown> {
   try {
-    await undo(record);
+    const record = await readFilesRecord(mountpoint);
+    if (record !== null) await undo(record);
     return error;
   } catch (left) {
     const code = error instanceof CairnError ? error.code : 'INTERNAL';
@@ -93,8 +96,17 @@ async function attach(options: FilesOptions, record: FilesRecord, chosen: Candid
   await mkdir(record.view, { recursive: true, mode: 0o700 });
   const { repository, survey, logLevel } = options;
   await mount({ repository, mountpoint: record.view, disks: [record.disk], logLevel });
-  const path = join(record.view, record.disk, record.revision, chosen.path);
-  return attachLoop(path, survey.table?.sectorSizeBytes ?? SECTOR_BYTES_DEFAULT);
+  const path = await realpath(join(record.view, record.disk, record.revision, chosen.path));
+  const image = path.slice(record.view.length);
+  let device = '';
+  await attachLoop(path, survey.table?.sectorSizeBytes ?? SECTOR_BYTES_DEFAULT, async (free) => {
+    device = free;
+    await writeFilesRecord({ ...record, loop: { device, image, sequence: null } });
+  });
+  const attached = (await loopDevices()).find((each) => each.device === device);
+  const sequence = attached?.sequence ?? null;
+  await writeFilesRecord({ ...record, loop: { device, image, sequence } });
+  return device;
 }
 
 async function mountGuest(

@@ -4,12 +4,12 @@ import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
 import { detach } from '../session/detach.js';
 import { holdersOf } from '../session/holders.js';
-import { loopDevicesUnder } from '../session/loop-devices.js';
+import { loopDevices } from '../session/loop-devices.js';
 import { mountAt, mountTable } from '../session/mount-table.js';
 import { canonicalMountpoint } from '../session/mountpoint.js';
 import { removeLogs } from '../session/session-record.js';
 import { unmount } from '../session/unmount.js';
-import { type FilesRecord, readFilesRecord, removeFilesRecord } from './files-record.js';
+import { type FilesRecord, isLoopOf, readFilesRecord, removeFilesRecord } from './files-record.js';
 import { detachLoop } from './loop.js';
 
 /** @throws {CairnError} USAGE where nothing of ours is there, MOUNT_FAILED where it is in use. */
@@ -26,7 +26,8 @@ export async function unmountFiles(path: string): Promise<{ mountpoint: string }
 /** Takes away, from the outside in: the guest's file system, the loop device, the private mount, its directory.
  *  What is not there is passed over, so that it can be called after any failure, and again. */
 export async function undo(record: FilesRecord): Promise<void> {
-  const devices = (await loopDevicesUnder(record.view)).map(({ device }) => device);
+  const ours = (await loopDevices()).filter((found) => isLoopOf(record, found));
+  const devices = ours.map(({ device }) => device);
   const mounted = mountAt(await mountTable(), record.mountpoint);
   if (mounted !== undefined && devices.includes(mounted.source)) await unmountGuest(record.mountpoint);
   for (const device of devices) await detachLoop(device);
