@@ -8,6 +8,8 @@ import { type ImageExtent, makeWindow, type Window, wholeWindow, windowExtents }
 
 /** What looking at a revision's image told. */
 export interface RevisionFacts {
+  /** Where the disk lies in the repository. */
+  readonly diskDir: string;
   readonly manifest: Manifest;
   readonly survey: Survey;
   readonly sizeBytes: number;
@@ -32,6 +34,7 @@ class InsideBuilder {
   readonly #problems: string[];
   readonly #key: string;
   readonly #mtimeMs: number;
+  readonly #xattrs: Readonly<Record<string, string>>;
 
   constructor(
     readonly row: TreeRow,
@@ -40,6 +43,11 @@ class InsideBuilder {
     this.#problems = [...facts.survey.problems];
     this.#key = `${row.disk}/${row.revision}`;
     this.#mtimeMs = rowMs(row);
+    this.#xattrs = {
+      'user.cairn.revision': row.revision,
+      'user.cairn.digest': facts.manifest.imageDigest,
+      'user.cairn.stored-bytes': String(row.storedBytes),
+    };
   }
 
   build(stateMs: number): Inside {
@@ -106,10 +114,17 @@ class InsideBuilder {
   }
 
   #image(path: string, window: Window): ImageNode {
-    const { disk, revision } = this.row;
-    const allocatedBytes = this.#allocated(window);
-    const key = `${this.#key}/${path}`;
-    return { kind: 'image', key, mtimeMs: this.#mtimeMs, disk, revision, window, allocatedBytes };
+    return {
+      kind: 'image',
+      key: `${this.#key}/${path}`,
+      mtimeMs: this.#mtimeMs,
+      disk: this.row.disk,
+      diskDir: this.facts.diskDir,
+      revision: this.row.revision,
+      window,
+      allocatedBytes: this.#allocated(window),
+      xattrs: this.#xattrs,
+    };
   }
 
   #allocated(window: Window): number {

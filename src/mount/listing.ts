@@ -28,17 +28,22 @@ Nothing in here can be changed, and nothing in here is a copy: bytes are read fr
 A new revision appears here by itself within two seconds.
 `;
 
-/** The root directory. `bornMs` is the time shown where no revision gives one. A disk called `README.txt`
- *  takes the place of the text. */
-export function rootNode(listing: Listing, bornMs: number): DirectoryNode {
-  const byDisk = new Map<string, TreeRow[]>(listing.disks.map((disk) => [disk, []]));
-  for (const row of listing.rows) byDisk.get(row.disk)?.push(row);
-  const times = [...byDisk.values()].map((rows) => newestMs(rows, bornMs));
-  return directory('', times.length === 0 ? bornMs : Math.max(...times), () => {
+/** The root directory over those of the disks. `bornMs` is the time shown where no revision gives one. A disk
+ *  called `README.txt` takes the place of the text. */
+export function rootNode(disks: readonly DirectoryNode[], bornMs: number): DirectoryNode {
+  const mtimeMs = disks.length === 0 ? bornMs : Math.max(...disks.map((disk) => disk.mtimeMs));
+  return directory('', mtimeMs, () => {
     const entries = new Map<string, Node>([['README.txt', text('/README.txt', bornMs, README)]]);
-    for (const [disk, rows] of byDisk) entries.set(disk, diskNode(disk, rows, bornMs));
+    for (const disk of disks) entries.set(disk.key, disk);
     return entries;
   });
+}
+
+/** The rows of each disk that `listing` names, in its order. */
+export function rowsByDisk(listing: Listing): Map<string, TreeRow[]> {
+  const byDisk = new Map<string, TreeRow[]>(listing.disks.map((disk) => [disk, []]));
+  for (const row of listing.rows) byDisk.get(row.disk)?.push(row);
+  return byDisk;
 }
 
 /** When a revision was begun, in milliseconds since 1970. */
@@ -46,7 +51,8 @@ export function rowMs(row: TreeRow): number {
   return Date.parse(row.createdAt);
 }
 
-function diskNode(disk: string, rows: readonly TreeRow[], bornMs: number): DirectoryNode {
+/** The directory of a disk. */
+export function diskNode(disk: string, rows: readonly TreeRow[], bornMs: number): DirectoryNode {
   const mtimeMs = newestMs(rows, bornMs);
   return directory(disk, mtimeMs, () => {
     const entries = new Map<string, Node>();

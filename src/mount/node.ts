@@ -35,10 +35,14 @@ export interface TextNode extends Attributes {
 export interface ImageNode extends Attributes {
   readonly kind: 'image';
   readonly disk: string;
+  /** Where the disk lies in the repository. */
+  readonly diskDir: string;
   readonly revision: string;
   readonly window: Window;
   /** For `st_blocks`: exact for a whole disk, at most this for a part of one. */
   readonly allocatedBytes: number;
+  /** Extended attributes by name. */
+  readonly xattrs: Readonly<Record<string, string>>;
 }
 
 export type Node = DirectoryNode | RevisionNode | SymlinkNode | TextNode | ImageNode;

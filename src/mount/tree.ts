@@ -3,8 +3,9 @@
  *  Calls may overlap; two looks into one revision share the work. */
 import { Inodes } from './inodes.js';
 import { type Inside, insideOf, type RevisionFacts } from './inside.js';
-import { type Listing, rootNode, rowMs, type TreeRow } from './listing.js';
+import { diskNode, type Listing, rootNode, rowMs, rowsByDisk, type TreeRow } from './listing.js';
 import type { DirectoryNode, Entries, Node, RevisionNode } from './node.js';
+import { compareListings, isSameState, revisionKey, type TreeChange } from './tree-change.js';
 
 /** Insides kept; the least recently made goes first and is made again when asked for. */
 const INSIDES_MAX = 1024;
@@ -33,28 +34,37 @@ export class Tree {
   /** Facts outlive a change of tags: the image stays what it is. */
   readonly #facts = new Map<string, Promise<RevisionFacts>>();
   readonly #stateMs = new Map<string, number>();
-  #rows = new Map<string, TreeRow>();
+  readonly #listeners: ((change: TreeChange) => void)[] = [];
+  #rows = new Map<string, readonly TreeRow[]>();
+  #disks = new Map<string, DirectoryNode>();
   #root: DirectoryNode;
 
   constructor(options: TreeOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
     this.#bornMs = this.#now();
-    this.#root = rootNode({ disks: [], rows: [] }, this.#bornMs);
+    this.#root = rootNode([], this.#bornMs);
   }
 
   get root(): DirectoryNode {
     return this.#root;
   }
 
-  /** Swaps in a new listing. What is gone is forgotten; whoever holds a node of it keeps the node. */
+  /** Swaps in a new listing: what did not change is kept as it is. What is gone is forgotten; whoever holds a node
+   *  of it keeps the node. */
   update(listing: Listing): void {
-    const shown = this.#filter(listing);
-    const rows = new Map(shown.rows.map((row) => [revisionKey(row), row]));
-    this.#noteStateChanges(rows);
-    this.#forgetGone(rows);
-    this.#rows = rows;
-    this.#root = rootNode(shown, this.#bornMs);
+    const rows = this.#shown(rowsByDisk(listing));
+    const change = compareListings(this.#rows, rows);
+    if (change === undefined) return;
+    for (const key of change.revisionStates) this.#stateMs.set(key, this.#now());
+    for (const row of change.gone) this.#forget(revisionKey(row));
+    this.#swap(rows, change);
+    for (const listener of this.#listeners) listener(change);
+  }
+
+  /** Calls `listener` after each update that changed anything. */
+  subscribe(listener: (change: TreeChange) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** What a directory holds. Rejects where the revision's image or manifest cannot be read. */
@@ -78,15 +88,19 @@ export class Tree {
   }
 
   totals(): TreeTotals {
+    let revisions = 0;
     let storedBytes = 0;
-    for (const row of this.#rows.values()) storedBytes += row.storedBytes;
-    return { revisions: this.#rows.size, storedBytes };
+    for (const rows of this.#rows.values()) {
+      revisions += rows.length;
+      for (const row of rows) storedBytes += row.storedBytes;
+    }
+    return { revisions, storedBytes };
   }
 
   #insideOf({ row }: RevisionNode): Promise<Inside> {
     const key = revisionKey(row);
     const known = this.#insides.get(key);
-    if (known !== undefined && sameState(known.row, row)) return known.inside;
+    if (known !== undefined && isSameState(known.row, row)) return known.inside;
     const made = { row, inside: this.#build(key, row) };
     remember(this.#insides, key, made);
     made.inside.catch(() => forget(this.#insides, key, made));
@@ -106,36 +120,30 @@ export class Tree {
     return inside;
   }
 
-  #filter(listing: Listing): Listing {
+  #shown(rows: Map<string, readonly TreeRow[]>): Map<string, readonly TreeRow[]> {
     const { disks } = this.#options;
-    if (disks === null) return listing;
-    const wanted = new Set(disks);
-    return {
-      disks: listing.disks.filter((disk) => wanted.has(disk)),
-      rows: listing.rows.filter((row) => wanted.has(row.disk)),
-    };
+    return disks === null ? rows : new Map([...rows].filter(([disk]) => disks.includes(disk)));
   }
 
-  #noteStateChanges(rows: ReadonlyMap<string, TreeRow>): void {
-    for (const [key, row] of rows) {
-      const before = this.#rows.get(key);
-      if (before !== undefined && !sameState(before, row)) this.#stateMs.set(key, this.#now());
+  #swap(rows: Map<string, readonly TreeRow[]>, change: TreeChange): void {
+    const disks = new Map<string, DirectoryNode>();
+    for (const [disk, all] of rows) {
+      const known = change.disks.has(disk) ? undefined : this.#disks.get(disk);
+      // Rows that are equal to those of before are not kept twice.
+      if (known !== undefined) rows.set(disk, this.#rows.get(disk) ?? all);
+      disks.set(disk, known ?? diskNode(disk, all, this.#bornMs));
     }
+    this.#rows = rows;
+    this.#disks = disks;
+    this.#root = rootNode([...disks.values()], this.#bornMs);
   }
 
-  #forgetGone(rows: ReadonlyMap<string, TreeRow>): void {
-    for (const key of this.#rows.keys()) {
-      if (rows.has(key)) continue;
-      this.#inodes.forget(key);
-      this.#insides.delete(key);
-      this.#facts.delete(key);
-      this.#stateMs.delete(key);
-    }
+  #forget(key: string): void {
+    this.#inodes.forget(key);
+    this.#insides.delete(key);
+    this.#facts.delete(key);
+    this.#stateMs.delete(key);
   }
-}
-
-function revisionKey(row: TreeRow): string {
-  return `${row.disk}/${row.revision}`;
 }
 
 /** The revision that a node's key goes with: what it lies in, or what it points to. Links inside of a revision
@@ -145,10 +153,6 @@ function ownerOf(key: string): string {
   const link = key.lastIndexOf('>');
   if (link < 0 || key.endsWith('.img')) return `${disk}/${second}`;
   return `${disk}/${key.slice(Math.max(key.lastIndexOf('/'), link) + 1)}`;
-}
-
-function sameState(a: TreeRow, b: TreeRow): boolean {
-  return a.trust === b.trust && a.protected === b.protected && a.tags.join() === b.tags.join();
 }
 
 /** Takes an entry out again, unless a newer one stands in its place. */

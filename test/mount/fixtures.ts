@@ -46,6 +46,7 @@ export function facts(
   sizeBytes = 65536,
 ): RevisionFacts {
   return {
+    diskDir: `/repository/disks/${disk}`,
     manifest: manifest(disk, revision, sizeBytes),
     survey: survey(changes),
     sizeBytes,

@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { Node, TextNode } from '../../src/mount/node.js';
 import { nodeSizeBytes } from '../../src/mount/node.js';
 import { Tree } from '../../src/mount/tree.js';
+import { isStale, type TreeChange } from '../../src/mount/tree-change.js';
 import type { Survey } from '../../src/native/index.js';
 import { facts, fileSystem, partition, row } from './fixtures.js';
 
@@ -215,18 +216,144 @@ describe('the tree', () => {
       expect(await tree.resolve(path), path).toBeUndefined();
     }
   });
+});
 
-  it('a hundred disks of a thousand revisions are there in well under a second', () => {
-    const disks = Array.from({ length: 100 }, (_, index) => `disk${index}`);
-    const rows = disks.flatMap((disk) =>
-      Array.from({ length: 1000 }, (_, index) =>
-        row(disk, `20261120T201500Z-${String(index).padStart(4, '0')}`),
-      ),
+describe('a change of the tree', () => {
+  const THIRD = '20261121T201500Z-k3fa';
+
+  /** Every directory beneath the root. */
+  async function directories(tree: Tree): Promise<string[]> {
+    const seen = Object.entries(await walk(tree));
+    return ['', ...seen.flatMap(([path, what]) => (what === 'directory' ? [path] : []))];
+  }
+
+  /** What a listing of `path` shows. */
+  async function shown(tree: Tree, path: string): Promise<unknown> {
+    const node = await tree.resolve(`/${path}`);
+    if (node?.kind !== 'directory' && node?.kind !== 'revision') return undefined;
+    const entries = [...(await tree.entries(node))].map(([name, entry]) => {
+      const content = entry.kind === 'text' ? entry.bytes.toString() : nodeSizeBytes(entry);
+      const target = entry.kind === 'symlink' ? entry.target : '';
+      return [name, entry.kind, tree.inode(entry), entry.mtimeMs, target, content];
+    });
+    return [tree.inode(node), node.mtimeMs, entries];
+  }
+
+  function changesOf(tree: Tree): TreeChange[] {
+    const changes: TreeChange[] = [];
+    tree.subscribe((change) => changes.push(change));
+    return changes;
+  }
+
+  const FULL = { partitions: [partition(1)] };
+  const BEFORE = [row('a', FIRST), row('a', SECOND), row('b', FIRST), row('c', FIRST)];
+  const DISKS = ['a', 'b', 'c'];
+
+  it.each([
+    ['a new revision', DISKS, [...BEFORE, row('b', SECOND)]],
+    ['a revision of the same day', DISKS, [...BEFORE, row('c', '20261119T201501Z-k3fb', { tags: ['x'] })]],
+    ['an older revision that goes', DISKS, BEFORE.slice(1)],
+    ['the newest revision that goes', DISKS, BEFORE.toSpliced(1, 1)],
+    ['the last revision of a disk that goes', DISKS, BEFORE.slice(0, 3)],
+    ['a tag', DISKS, BEFORE.with(0, row('a', FIRST, { tags: ['manual', 'weekly'] }))],
+    ['a distrusted newest revision', DISKS, BEFORE.with(1, row('a', SECOND, { trust: 'distrusted' }))],
+    ['protection', DISKS, BEFORE.with(0, row('a', FIRST, { protected: true }))],
+    ['a new disk', [...DISKS, 'd'], BEFORE],
+    ['a disk that goes', ['a', 'c'], BEFORE.filter(({ disk }) => disk !== 'b')],
+    ['a disk made again', DISKS, BEFORE.with(2, row('b', FIRST, { createdAt: '2026-11-19T20:15:00.5Z' }))],
+    ['nothing of what another shows', ['c', 'a', 'b'], BEFORE],
+  ])('%s makes all that shows it stale and leaves other disks alone', async (_, disks, rows) => {
+    const { tree } = treeOf(FULL);
+    tree.update({ disks: DISKS, rows: BEFORE });
+    const before = new Map<string, unknown>();
+    for (const path of await directories(tree)) before.set(path, await shown(tree, path));
+    const changes = changesOf(tree);
+    tree.update({ disks, rows });
+    expect(changes).toHaveLength(1);
+    const [change] = changes as [TreeChange];
+    for (const [path, seen] of before) {
+      const now = await shown(tree, path);
+      if (JSON.stringify(now) !== JSON.stringify(seen)) expect(isStale(change, path), path).toBe(true);
+    }
+    const others = [...before.keys()].filter(
+      (path) => path !== '' && !change.disks.has(path.split('/')[0] ?? ''),
     );
+    expect(change.disks.size).toBeLessThanOrEqual(1);
+    expect(others.filter((path) => isStale(change, path))).toEqual([]);
+  });
+
+  it('of a new revision concerns its disk and the root, and no inside', async () => {
+    const { tree } = treeOf(FULL);
+    tree.update({ disks: DISKS, rows: BEFORE });
+    const known = await directories(tree);
+    const changes = changesOf(tree);
+    tree.update({ disks: DISKS, rows: [...BEFORE.slice(0, 2), row('a', THIRD), ...BEFORE.slice(2)] });
+    const [change] = changes as [TreeChange];
+    expect(known.filter((path) => isStale(change, path))).toEqual([
+      '',
+      'a',
+      'a/by-tag',
+      'a/by-tag/manual',
+      'a/by-date',
+      'a/by-date/2026-11-19',
+      'a/by-date/2026-11-20',
+    ]);
+    expect(isStale(change, `a/${THIRD}`)).toBe(true);
+    expect(change.gone).toEqual([]);
+  });
+
+  it('of tags concerns the directory of the revision and nothing deeper', async () => {
+    const { tree } = treeOf(FULL);
+    tree.update({ disks: ['a'], rows: [row('a', FIRST), row('a', SECOND)] });
+    const changes = changesOf(tree);
+    tree.update({ disks: ['a'], rows: [row('a', FIRST), row('a', SECOND, { tags: ['x'] })] });
+    const [change] = changes as [TreeChange];
+    expect(isStale(change, `a/${SECOND}`)).toBe(true);
+    expect(isStale(change, `a/${SECOND}/partitions`)).toBe(false);
+    expect(isStale(change, `a/${FIRST}`)).toBe(false);
+    expect(isStale(change, '')).toBe(false);
+  });
+
+  it('names what is gone, with all that lay in it', async () => {
+    const { tree } = treeOf(FULL);
+    tree.update({ disks: ['a'], rows: [row('a', FIRST), row('a', SECOND)] });
+    const changes = changesOf(tree);
+    tree.update({ disks: ['a'], rows: [row('a', SECOND)] });
+    const [change] = changes as [TreeChange];
+    expect(change.gone).toEqual([row('a', FIRST)]);
+    expect(isStale(change, `a/${FIRST}/by-number`)).toBe(true);
+    expect(tree.totals()).toEqual({ revisions: 1, storedBytes: 1000 });
+  });
+
+  it('is none where the listing is the same, or only hidden disks differ', () => {
+    const { tree } = treeOf({}, ['a']);
+    tree.update({ disks: ['a', 'b'], rows: [row('a', FIRST)] });
+    const changes = changesOf(tree);
+    tree.update({ disks: ['a', 'b'], rows: [row('a', FIRST)] });
+    tree.update({ disks: ['a', 'b'], rows: [row('a', FIRST), row('b', SECOND)] });
+    expect(changes).toEqual([]);
+  });
+
+  it('among a hundred disks of a thousand revisions is found in a few milliseconds', () => {
+    const disks = Array.from({ length: 100 }, (_, index) => `disk${index}`);
+    const listing = () =>
+      disks.flatMap((disk) =>
+        Array.from({ length: 1000 }, (_, index) =>
+          row(disk, `20261120T201500Z-${String(index).padStart(4, '0')}`),
+        ),
+      );
+    const [first, second] = [listing(), [...listing(), row('disk99', SECOND)]];
     const { tree } = treeOf();
     const begin = performance.now();
-    tree.update({ disks, rows });
-    tree.root.entries();
-    expect(performance.now() - begin).toBeLessThan(1000);
+    tree.update({ disks, rows: first });
+    const entries = tree.root.entries();
+    expect(performance.now() - begin).toBeLessThan(500);
+    const changes = changesOf(tree);
+    const beginSecond = performance.now();
+    tree.update({ disks, rows: second });
+    expect(performance.now() - beginSecond).toBeLessThan(100);
+    expect([...(changes[0]?.disks ?? [])]).toEqual(['disk99']);
+    expect(tree.root.entries().get('disk98')).toBe(entries.get('disk98'));
+    expect(tree.totals()).toEqual({ revisions: 100_001, storedBytes: 100_001_000 });
   });
 });

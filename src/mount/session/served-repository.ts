@@ -10,6 +10,7 @@ export interface ServedRepository {
   refresh(): Promise<boolean>;
   disks(): readonly string[];
   revisions(): readonly TreeRow[];
+  diskDir(disk: string): string;
   manifest(disk: string, revision: string): Manifest;
   openImage(disk: string, revision: string): Promise<Image>;
 }
@@ -27,6 +28,7 @@ export async function loadFacts(
     const survey = await surveyOf(image, manifest);
     const allocatedIn = await allocatedParts(image, survey);
     return {
+      diskDir: repository.diskDir(disk),
       manifest,
       survey,
       sizeBytes: image.sizeBytes,

@@ -11,6 +11,7 @@ runServer(async (directory, log) => {
     refresh: () => repository.refresh(),
     disks: () => repository.disks(),
     revisions: () => repository.revisions(),
+    diskDir: (disk) => repository.diskDir(disk),
     manifest: (disk, revision) => repository.manifest(disk, revision),
     openImage: (disk, revision) => openImage(repository.diskDir(disk), revision),
   };
