@@ -292,7 +292,7 @@ export function sessionSuite(engine: EngineName): void {
         owner: 65534,
         content: 'content',
         mounted: [true, false],
-        left: [expect.stringMatching(/\.log$/)],
+        left: [expect.stringMatching(/\.lock$/)],
       });
     });
   });

@@ -15,21 +15,23 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** Never rejects for what the program does. Its messages are in English, whatever the locale. */
+/** Never rejects for what the program does. Its messages are in English, whatever the locale. `inherited` is a
+ *  descriptor of this process that the program gets as its number 3. */
 export function runCommand(
   file: string,
   args: readonly string[],
   timeoutMs = 10_000,
+  inherited: number | 'ignore' = 'ignore',
 ): Promise<CommandResult> {
   return new Promise((resolve) => {
     const child = spawn(file, args, {
       cwd: '/',
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', inherited],
       env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:${SYSTEM_PATH}` },
     });
     const output = { stdout: '', stderr: '' };
     for (const stream of ['stdout', 'stderr'] as const) {
-      child[stream].setEncoding('utf8').on('data', (chunk: string) => {
+      child[stream]?.setEncoding('utf8').on('data', (chunk: string) => {
         if (output[stream].length < OUTPUT_CHARS_MAX) output[stream] += chunk;
       });
     }
@@ -39,8 +41,8 @@ export function runCommand(
     };
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
-      child.stdout.destroy();
-      child.stderr.destroy();
+      child.stdout?.destroy();
+      child.stderr?.destroy();
       child.unref();
       finish('timed-out', null);
     }, timeoutMs);

@@ -1,8 +1,10 @@
 /** Who keeps a mount busy, read from /proc and /sys without touching the mount. It sees what this user may see. */
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { sep } from 'node:path';
-import { visible } from '../../base/visible.js';
 import { loopDevicesUnder } from './loop-devices.js';
+import { describeProcess } from './process-identity.js';
+
+const NAMED_MAX = 5;
 
 /** Says who but this process holds something under `mountpoint`: `bash (pid 17)`, `/dev/loop0`. */
 export async function holdersOf(mountpoint: string): Promise<string[]> {
@@ -11,21 +13,27 @@ export async function holdersOf(mountpoint: string): Promise<string[]> {
   return [...(await processHolders(isInside)), ...devices];
 }
 
+/** A few of them in words; empty for none. */
+export function listHolders(holders: readonly string[]): string {
+  const more = holders.length > NAMED_MAX ? ` and ${holders.length - NAMED_MAX} more` : '';
+  return `${holders.slice(0, NAMED_MAX).join(', ')}${more}`;
+}
+
 async function processHolders(isInside: (path: string) => boolean): Promise<string[]> {
-  const pids = (await listed('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
   const holders: string[] = [];
-  for (const pid of pids) {
+  for (const pid of await processIds()) {
+    if (pid === process.pid) continue;
     const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`];
     for (const descriptor of await listed(`/proc/${pid}/fd`)) links.push(`/proc/${pid}/fd/${descriptor}`);
     const targets = await Promise.all(links.map(target));
-    if (targets.some(isInside)) holders.push(`${await commandName(pid)} (pid ${pid})`);
+    if (targets.some(isInside)) holders.push(describeProcess(pid));
   }
   return holders;
 }
 
-async function commandName(pid: string): Promise<string> {
-  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-  return visible(name.trimEnd());
+/** Of every process that is to be seen. */
+export async function processIds(): Promise<number[]> {
+  return (await listed('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 async function listed(directory: string): Promise<string[]> {

@@ -3,6 +3,7 @@
 import { createLogger } from '../../base/log.js';
 import { failure, type Report } from './protocol.js';
 import { Session, type SessionOptions } from './session.js';
+import { giveLogBack, removeOldLogs, removeQuietLog } from './session-log.js';
 
 export type SessionStart = Pick<SessionOptions, 'request' | 'serverEntry'>;
 
@@ -12,14 +13,18 @@ process.once('message', async (start: SessionStart) => {
   // Who asked for the mount may be interrupted before it is ready.
   const abandoned = () => process.exit(1);
   process.once('disconnect', abandoned);
+  // A service that mounts in the background is ready when it says so itself.
+  delete process.env['NOTIFY_SOCKET'];
   try {
     const session = await Session.start({ ...start, log });
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => session.stop());
     process.off('disconnect', abandoned);
     report({ kind: 'ready', pid: process.pid });
-    await session.ended();
+    await removeOldLogs().catch((error) => log.info({ err: error }, 'old logs could not be removed'));
+    if (await session.ended()) await removeQuietLog(start.request.mountpoint).catch(() => {});
     process.exit(0);
   } catch (error) {
+    await giveLogBack(start.request.mountpoint).catch(() => {});
     report(failure(error), () => process.exit(1));
   }
 });

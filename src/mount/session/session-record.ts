@@ -8,6 +8,8 @@ export interface SessionRecord {
   readonly mountpoint: string;
   readonly repository: string;
   readonly engine: string;
+  /** The device number of the mount (`0:52`), the same in every namespace and nobody else's while it is served. */
+  readonly device: string;
   readonly startedAt: string;
   /** The session process; SIGTERM to it unmounts. */
   readonly session: ProcessIdentity;

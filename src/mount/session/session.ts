@@ -8,14 +8,20 @@ import { availableParallelism } from 'node:os';
 import { CairnError } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { visible } from '../../base/visible.js';
-import { detachDead } from './detach.js';
+import { abortConnection } from './abort.js';
+import { detach, detachDead } from './detach.js';
 import { mountAt, mountTable } from './mount-table.js';
-import { identify, type ProcessIdentity } from './process-identity.js';
+import { prepareMountpoint } from './mountpoint.js';
+import { identify, type ProcessIdentity, untilEnded, untilEndedOrStopped } from './process-identity.js';
 import { type Report, reportedError, type ServeRequest } from './protocol.js';
-import { removeRecord, writeRecord } from './session-record.js';
+import { signalReady } from './ready-signal.js';
+import { readRecord, removeRecord, writeRecord } from './session-record.js';
+import { withStartLock } from './start-lock.js';
 
 const START_MS_MAX = 60_000;
 const STOP_MS_MAX = 10_000;
+/** For a killed server to be gone; one that waits for a dead disk or network file system never is. */
+const KILLED_MS_MAX = 5_000;
 
 /** With root's help sequential readers get several requests under way at once. */
 const READAHEAD_KIB = 1_024;
@@ -30,7 +36,10 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   readonly #server: ChildProcess;
-  readonly #exited: Promise<void>;
+  /** Resolves when the server has ended, or when it cannot be ended and is given up. */
+  readonly #over: Promise<void>;
+  #giveUp = () => {};
+  #device: string | undefined;
   #stopping = false;
 
   get mountpoint(): string {
@@ -46,48 +55,83 @@ export class Session {
       env: { ...process.env, UV_THREADPOOL_SIZE: String(Math.max(4, 2 * availableParallelism())) },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
-    this.#exited = once(this.#server, 'exit').then(() => {});
+    const givenUp = new Promise<void>((resolve) => {
+      this.#giveUp = resolve;
+    });
+    this.#over = Promise.race([once(this.#server, 'exit').then(() => {}), givenUp]);
   }
 
-  /** Starts a server and resolves when the mount answers.
-   *  @throws {CairnError} as the server reported, or MOUNT_FAILED; no mount and no process is left then. */
+  /** Starts a server and resolves when the mount answers. Of two that start at one mount point the second is
+   *  refused as if it had come later.
+   *  @throws {CairnError} as the server reported, USAGE or MOUNT_FAILED; no mount and no process is left then. */
   static async start(options: SessionOptions): Promise<Session> {
-    const session = new Session(options);
-    try {
-      await session.#untilReady();
-      await session.#record();
+    const { mountpoint, repository } = options.request;
+    return withStartLock(mountpoint, async () => {
+      await prepareMountpoint(mountpoint, repository);
+      const session = new Session(options);
+      try {
+        await session.#untilReady();
+        await session.#record();
+      } catch (error) {
+        await session.stop();
+        throw error;
+      }
+      await session.#raiseReadahead();
+      await signalReady(`Serving ${repository} at ${mountpoint}`, options.log);
       return session;
-    } catch (error) {
-      await session.stop();
-      throw error;
-    }
+    });
   }
 
   /** Resolves when the server has ended: true after an unmount, false when it died and its mount was detached. */
   async ended(): Promise<boolean> {
-    await this.#exited;
-    const { mountpoint } = this.#options.request;
+    await this.#over;
     const { exitCode, signalCode } = this.#server;
     const clean = this.#stopping || (exitCode === 0 && signalCode === null);
     if (!clean) this.#options.log.error({ exitCode, signalCode }, 'the server died');
-    if (await detachDead(mountpoint)) this.#options.log.warn('the dead mount was taken away');
-    await removeRecord(mountpoint, selfIdentity());
+    if (await detachDead(this.mountpoint)) this.#options.log.warn('the dead mount was taken away');
+    await removeRecord(this.mountpoint, selfIdentity());
     return clean;
   }
 
-  /** Unmounts and ends the server; files still open fail from then on. Never hangs. */
+  /** Unmounts and ends the server; files still open fail from then on. Never hangs: a server that does not answer
+   *  has its connection aborted and is killed, and one that even then stays is left behind. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    const server = identify(this.#server.pid ?? 0);
     this.#server.kill('SIGTERM');
-    const timer = setTimeout(() => this.#server.kill('SIGKILL'), STOP_MS_MAX);
+    if (server !== null && !(await untilEndedOrStopped([server], STOP_MS_MAX))) await this.#kill(server);
     await this.ended();
-    clearTimeout(timer);
+  }
+
+  /** A server that hangs on its own mount cannot be killed before the connection is gone. */
+  async #kill(server: ProcessIdentity): Promise<void> {
+    const { log } = this.#options;
+    log.warn({ server: server.pid }, 'the server does not answer; it is killed');
+    const device = await this.#ownDevice();
+    if (device !== undefined) await abortConnection(device, this.mountpoint);
+    this.#server.kill('SIGKILL');
+    if (await untilEnded([server], KILLED_MS_MAX)) return;
+    log.error({ server: server.pid }, 'the server does not end, even killed; it is left behind');
+    try {
+      if ((await this.#ownDevice()) !== undefined) await detach(this.mountpoint, true);
+    } catch (error) {
+      log.error({ err: error }, 'the mount could not be taken away');
+    }
+    this.#giveUp();
+  }
+
+  /** The mount's device number while it is seen and still this session's: numbers are used again. */
+  async #ownDevice(): Promise<string | undefined> {
+    const isThere = mountAt(await mountTable(), this.mountpoint)?.device === this.#device;
+    const record = await readRecord(this.mountpoint);
+    return isThere && record?.session.pid === process.pid ? this.#device : undefined;
   }
 
   async #untilReady(): Promise<void> {
     const report = await this.#firstReport();
     if (report.kind === 'failed') throw reportedError(report);
-    if (mountAt(await mountTable(), this.#options.request.mountpoint) === undefined) {
+    this.#device = mountAt(await mountTable(), this.mountpoint)?.device;
+    if (this.#device === undefined) {
       throw new CairnError(
         'MOUNT_FAILED',
         `The kernel does not show a mount at ${visible(this.mountpoint)}.`,
@@ -120,18 +164,17 @@ export class Session {
       mountpoint: request.mountpoint,
       repository: request.repository,
       engine: request.engine,
+      device: this.#device ?? '',
       startedAt: new Date().toISOString(),
       session: selfIdentity(),
       server,
     });
-    await this.#raiseReadahead();
   }
 
   async #raiseReadahead(): Promise<void> {
     if (process.geteuid?.() !== 0) return;
-    const device = mountAt(await mountTable(), this.mountpoint)?.device;
     try {
-      await writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, String(READAHEAD_KIB));
+      await writeFile(`/sys/class/bdi/${this.#device}/read_ahead_kb`, String(READAHEAD_KIB));
     } catch (error) {
       this.#options.log.info({ err: error }, 'the readahead of the mount stays as the kernel set it');
     }
