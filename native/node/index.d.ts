@@ -37,6 +37,22 @@ export declare class NativeLock {
   release(): void
 }
 
+/** A mount that is being served, until it is unmounted or the process ends. */
+export declare class NativeMount {
+  /** Answers `ask`: `directory` is JSON, see `cairn_fuse::Directory`. */
+  found(path: string, directory: string): void
+  /** Answers `ask`: there is no such directory any more. */
+  missing(path: string): void
+  /** Answers `ask`: it could not be found out what the directory holds. */
+  failed(path: string): void
+  /** Paths of the directories whose entries are remembered, here or in the kernel. */
+  directories(): Array<string>
+  /** These directories may hold something else now. */
+  changed(paths: Array<string>, totals: NativeTotals): void
+  /** False once the kernel has let go. */
+  connected(): boolean
+}
+
 /** A revision that is stored and not committed. */
 export declare class NativePending {
   /** Makes it visible and durable; once. */
@@ -69,6 +85,12 @@ export declare function lockDisk(diskDir: string, holder: string): NativeLock
 /** A pipe, close-on-exec: the first descriptor is for reading, the second for writing. */
 export declare function makePipe(): Array<number>
 
+/**
+ * Mounts; resolves when the kernel has been answered. `ask` is called with the path of a directory
+ * whose entries are wanted, `damaged` with what cannot be read.
+ */
+export declare function mountTree(options: NativeMountOptions, totals: NativeTotals, ask: (path: string) => void, damaged: (damage: NativeDamage) => void): Promise<NativeMount>
+
 /** What to read. Either `path`, or `fd` with `size_bytes` where it is known. */
 export interface NativeBackupParams {
   /** `disks/<disk>` */
@@ -91,6 +113,20 @@ export interface NativeBackupParams {
   threads?: number
 }
 
+/** A range of an image that could not be read. */
+export interface NativeDamage {
+  /** The disk's name. */
+  disk: string
+  /** Which revision. */
+  revision: string
+  /** First byte in the image. */
+  offsetBytes: number
+  /** Bytes. */
+  lengthBytes: number
+  /** Why. */
+  message: string
+}
+
 /** Contiguous bytes: data, or zeros. */
 export interface NativeExtent {
   /** First byte. */
@@ -99,6 +135,22 @@ export interface NativeExtent {
   length: number
   /** data or zero */
   state: string
+}
+
+/** How to mount. */
+export interface NativeMountOptions {
+  /** Absolute; an existing directory. */
+  mountpoint: string
+  /** Lets other users in. */
+  allowOther: boolean
+  /** Owner of all nodes. */
+  uid: number
+  /** Group of all nodes. */
+  gid: number
+  /** Whether the group may read. */
+  groupReads: boolean
+  /** Where writes go; absent for a read-only mount. */
+  scratchDir?: string
 }
 
 /** Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known. */
@@ -131,6 +183,14 @@ export interface NativeRestoreParams {
   overwrite?: boolean
   /** Worker threads; 0 for one a core. */
   threads?: number
+}
+
+/** What `statfs` tells. */
+export interface NativeTotals {
+  /** How many revisions are shown. */
+  revisions: number
+  /** Bytes that they take in the repository. */
+  storedBytes: number
 }
 
 /** Opens a revision. */

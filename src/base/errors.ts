@@ -10,6 +10,7 @@ export const NATIVE_CODES = [
   'INVALID_ARGUMENT',
   'IO',
   'LOCKED',
+  'MOUNT_FAILED',
   'NOT_FOUND',
   'NO_SPACE',
   'READ_ONLY',
@@ -30,7 +31,6 @@ const CONTROL_CODES = [
   'ALREADY_EXISTS',
   'REFUSED',
   'NOT_PERMITTED',
-  'MOUNT_FAILED',
 ] as const;
 
 export type NativeCode = (typeof NATIVE_CODES)[number];

@@ -4,6 +4,13 @@ import { call } from './addon.js';
 export { createDisk, lockDisk, readManifest, readState, writeState } from './disks.js';
 export { diffRevisions, openImage, surveyPath } from './images.js';
 export { keepDescriptorsPrivate, makePipe, startBackup, startHeldBackup, startRestore } from './jobs.js';
+export {
+  type DirectoryEntries,
+  type DirectoryEntry,
+  type EntryContent,
+  mountTree,
+  type NativeMount,
+} from './mounts.js';
 export type * from './types.js';
 
 /** Codes that the addon can raise. */

@@ -19,6 +19,7 @@ pub(crate) enum Code {
     InvalidArgument,
     Io,
     Locked,
+    MountFailed,
     NotFound,
     NoSpace,
     ReadOnly,
@@ -28,7 +29,7 @@ pub(crate) enum Code {
     TargetTooSmall,
 }
 
-const ALL: [Code; 14] = [
+const ALL: [Code; 15] = [
     Code::Cancelled,
     Code::Corrupt,
     Code::FormatTooNew,
@@ -36,6 +37,7 @@ const ALL: [Code; 14] = [
     Code::InvalidArgument,
     Code::Io,
     Code::Locked,
+    Code::MountFailed,
     Code::NotFound,
     Code::NoSpace,
     Code::ReadOnly,
@@ -55,6 +57,7 @@ impl AsRef<str> for Code {
             Code::InvalidArgument => "INVALID_ARGUMENT",
             Code::Io => "IO",
             Code::Locked => "LOCKED",
+            Code::MountFailed => "MOUNT_FAILED",
             Code::NotFound => "NOT_FOUND",
             Code::NoSpace => "NO_SPACE",
             Code::ReadOnly => "READ_ONLY",
@@ -74,14 +77,23 @@ pub fn error_codes() -> Vec<String> {
 
 /// Runs `operation`, mapping its error and any panic.
 pub(crate) fn guarded<T>(operation: impl FnOnce() -> cairn_core::Result<T>) -> napi::Result<T> {
-    match catch_unwind(AssertUnwindSafe(operation)) {
-        Ok(result) => result.map_err(|error| failure(&error)),
-        Err(_) => Err(with_code(Code::Internal, "the core stopped unexpectedly; this is a fault in cairn")),
-    }
+    caught(|| operation().map_err(|error| failure(&error)))
+}
+
+/// Runs `operation`, whose errors are JavaScript's already, mapping any panic.
+pub(crate) fn caught<T>(operation: impl FnOnce() -> napi::Result<T>) -> napi::Result<T> {
+    catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|_| {
+        Err(with_code(Code::Internal, "the core stopped unexpectedly; this is a fault in cairn"))
+    })
 }
 
 pub(crate) fn failure(error: &Error) -> napi::Error {
     with_code(code_of(error), &error.to_string())
+}
+
+/// Mounting failed, with what the system said.
+pub(crate) fn mount_failure(error: &cairn_fuse::MountError) -> napi::Error {
+    with_code(Code::MountFailed, &error.to_string())
 }
 
 fn with_code(code: Code, sentence: &str) -> napi::Error {

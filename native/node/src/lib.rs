@@ -2,7 +2,8 @@
 //!
 //! Long operations run on a thread of their own and are polled ([`jobs`]); short ones that do I/O
 //! run on Node's thread pool ([`images`]); only small file operations run on the JavaScript thread
-//! ([`disks`]). Every function catches panics and gives `INTERNAL` for them.
+//! ([`disks`]). A mount is served by threads of its own, which call into JavaScript for a directory
+//! that nobody has looked into yet ([`mounts`]). Every function catches panics and gives `INTERNAL` for them.
 
 #![allow(unreachable_pub, reason = "what JavaScript reaches looks unreachable from Rust")]
 
@@ -10,4 +11,5 @@ mod disks;
 mod errors;
 mod images;
 mod jobs;
+mod mounts;
 mod pool;

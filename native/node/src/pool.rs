@@ -5,7 +5,7 @@ use napi::bindgen_prelude::{AsyncTask, ToNapiValue, TypeName};
 use napi::{Env, Task, ValueType, sys};
 use serde_json::Value;
 
-use crate::errors::guarded;
+use crate::errors::{caught, failure};
 
 /// A plain JavaScript value.
 pub struct Json(pub(crate) Value);
@@ -29,7 +29,7 @@ impl ToNapiValue for Json {
 
 /// A closure that runs once on the pool.
 pub struct Pooled<T> {
-    work: Option<Box<dyn FnOnce() -> Result<T> + Send>>,
+    work: Option<Box<dyn FnOnce() -> napi::Result<T> + Send>>,
 }
 
 impl<T: ToNapiValue + TypeName + Send + 'static> Task for Pooled<T> {
@@ -37,9 +37,9 @@ impl<T: ToNapiValue + TypeName + Send + 'static> Task for Pooled<T> {
     type JsValue = T;
 
     fn compute(&mut self) -> napi::Result<T> {
-        guarded(|| match self.work.take() {
+        caught(|| match self.work.take() {
             Some(work) => work(),
-            None => Err(Error::Worker),
+            None => Err(failure(&Error::Worker)),
         })
     }
 
@@ -51,6 +51,13 @@ impl<T: ToNapiValue + TypeName + Send + 'static> Task for Pooled<T> {
 /// A promise for what `work` returns.
 pub(crate) fn pooled<T: ToNapiValue + TypeName + Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> AsyncTask<Pooled<T>> {
+    pooled_as_is(move || work().map_err(|error| failure(&error)))
+}
+
+/// As [`pooled`], for work whose errors are JavaScript's already.
+pub(crate) fn pooled_as_is<T: ToNapiValue + TypeName + Send + 'static>(
+    work: impl FnOnce() -> napi::Result<T> + Send + 'static,
 ) -> AsyncTask<Pooled<T>> {
     AsyncTask::new(Pooled { work: Some(Box::new(work)) })
 }
