@@ -43,9 +43,14 @@ export function revisionKey({ disk, revision }: TreeRow): string {
   return `${disk}/${revision}`;
 }
 
+/** Whether two rows show the same. */
+export function isSameRow(a: TreeRow, b: TreeRow): boolean {
+  return a.revision === b.revision && isSameImage(a, b) && isSameState(a, b);
+}
+
 /** Whether the part of two rows of one revision that can change is the same. */
 export function isSameState(a: TreeRow, b: TreeRow): boolean {
-  return a.trust === b.trust && a.protected === b.protected && a.tags.join() === b.tags.join();
+  return a.trust === b.trust && a.protected === b.protected && isSameList(a.tags, b.tags);
 }
 
 class Comparison implements TreeChange {
@@ -78,11 +83,12 @@ function areSame(before: readonly TreeRow[], after: readonly TreeRow[]): boolean
   if (before.length !== after.length) return false;
   return before.every((row, index) => {
     const other = after[index];
-    return (
-      other === row ||
-      (other?.revision === row.revision && isSameImage(row, other) && isSameState(row, other))
-    );
+    return other !== undefined && (other === row || isSameRow(row, other));
   });
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((member, index) => member === b[index]);
 }
 
 /** A disk that was removed and made again under its name may have a revision of the same id. */

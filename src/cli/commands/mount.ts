@@ -27,7 +27,9 @@ export function register(program: Command, context: CliContext): void {
     )
     .argument('<dir>', 'an empty directory')
     .argument('[disk...]', 'show these disks alone')
-    .addOption(new Option('--engine <engine>', 'what serves the mount').choices(ENGINE_NAMES))
+    .addOption(
+      new Option('--engine <engine>', 'what serves the mount').choices(ENGINE_NAMES).default(ENGINE_NAMES[0]),
+    )
     .option('--foreground', 'stay until unmounted or interrupted')
     .option(
       '--allow-other',

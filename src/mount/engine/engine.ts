@@ -4,7 +4,8 @@ import type { Logger } from '../../base/log.js';
 import type { ImagePool } from '../image-pool.js';
 import type { Tree } from '../tree.js';
 
-export const ENGINE_NAMES = ['fuse-native'] as const;
+/** The first is the default. */
+export const ENGINE_NAMES = ['native', 'fuse-native'] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];
 
 export interface EngineOptions {
@@ -15,6 +16,8 @@ export interface EngineOptions {
   readonly uid: number;
   readonly gid: number;
   readonly groupReads: boolean;
+  /** Key of the one image that takes writes, which are forgotten with the mount; null for a read-only mount. */
+  readonly scratch: string | null;
 }
 
 export interface Served {
@@ -30,6 +33,6 @@ export interface Serving {
 
 export interface Engine {
   /** Resolves when the kernel's first request was answered.
-   *  @throws {CairnError} MOUNT_FAILED with what the system said. */
+   *  @throws {CairnError} MOUNT_FAILED with what the system said; REFUSED for what the engine cannot do. */
   serve(served: Served, options: EngineOptions): Promise<Serving>;
 }

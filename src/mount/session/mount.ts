@@ -7,7 +7,7 @@ import { CairnError } from '../../base/errors.js';
 import type { Logger, LogLevel } from '../../base/log.js';
 import { visible } from '../../base/visible.js';
 import { keepDescriptorsPrivate } from '../../native/index.js';
-import type { EngineName } from '../engine/engine.js';
+import { ENGINE_NAMES, type EngineName } from '../engine/engine.js';
 import { runCommand } from './command.js';
 import { prepareMountpoint } from './mountpoint.js';
 import { type Report, reportedError, type ServeRequest } from './protocol.js';
@@ -29,6 +29,9 @@ export interface MountOptions {
   readonly allowOther?: boolean | undefined;
   /** Name or number of a group that may read too. It takes in `allowOther`: the kernel lets nobody else near. */
   readonly group?: string | undefined;
+  /** Key of the one image, such as `web01/<revision>/disk.img`, that takes writes. They go to a temporary file
+   *  that vanishes with the mount; nothing of the repository changes. */
+  readonly scratch?: string | undefined;
   readonly logLevel?: LogLevel | undefined;
   /** The program of the serving process. */
   readonly serverEntry?: string | undefined;
@@ -79,11 +82,12 @@ async function prepare(options: MountOptions): Promise<SessionStart> {
     repository,
     mountpoint: await prepareMountpoint(options.mountpoint, repository),
     disks: options.disks === undefined || options.disks.length === 0 ? null : options.disks,
-    engine: options.engine ?? 'fuse-native',
+    engine: options.engine ?? ENGINE_NAMES[0],
     allowOther,
     uid: process.geteuid?.() ?? 0,
     gid: options.group === undefined ? (process.getegid?.() ?? 0) : await groupId(options.group),
     groupReads: options.group !== undefined,
+    scratch: options.scratch ?? null,
     logLevel: options.logLevel ?? 'info',
   };
   return { request, serverEntry: options.serverEntry ?? SERVER_ENTRY };

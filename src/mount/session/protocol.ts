@@ -15,6 +15,8 @@ export interface ServeRequest {
   readonly uid: number;
   readonly gid: number;
   readonly groupReads: boolean;
+  /** Key of the one image that takes writes; null for a read-only mount. */
+  readonly scratch: string | null;
   readonly logLevel: LogLevel;
 }
 

@@ -9,7 +9,9 @@ export interface ServedRepository {
   /** Reads again what has changed; true when the listing is another one. */
   refresh(): Promise<boolean>;
   disks(): readonly string[];
-  revisions(): readonly TreeRow[];
+  /** Of one disk, in the order of their sequence.
+   *  @throws {CairnError} NO_SUCH_DISK */
+  revisions(disk: string): readonly TreeRow[];
   diskDir(disk: string): string;
   manifest(disk: string, revision: string): Manifest;
   openImage(disk: string, revision: string): Promise<Image>;

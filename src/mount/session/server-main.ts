@@ -10,7 +10,7 @@ runServer(async (directory, log) => {
   return {
     refresh: () => repository.refresh(),
     disks: () => repository.disks(),
-    revisions: () => repository.revisions(),
+    revisions: (disk) => repository.revisions(disk),
     diskDir: (disk) => repository.diskDir(disk),
     manifest: (disk, revision) => repository.manifest(disk, revision),
     openImage: (disk, revision) => openImage(repository.diskDir(disk), revision),

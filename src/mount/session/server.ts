@@ -4,21 +4,19 @@
 
 import type { Logger, LogLevel } from '../../base/log.js';
 import { noSuchDisk } from '../../policy/expression.js';
-import type { Engine, EngineName, Serving } from '../engine/engine.js';
-import { fuseNativeEngine } from '../engine/fuse-native/fuse-native-engine.js';
+import type { Serving } from '../engine/engine.js';
+import { ENGINES } from '../engine/engines.js';
 import { ImagePool } from '../image-pool.js';
-import type { Listing } from '../listing.js';
 import { Tree } from '../tree.js';
 import { detach } from './detach.js';
+import { ListingReader } from './listing-reader.js';
 import { mountAt, mountTable } from './mount-table.js';
 import { failure, type Report, type ServeRequest } from './protocol.js';
 import { loadFacts, type ServedRepository } from './served-repository.js';
 
-/** With the half second for which the kernel remembers, changes show within two seconds. */
+/** With the half second for which the kernel remembers under fuse-native, changes show within two seconds. */
 const REFRESH_MS = 1_000;
 const WATCH_MS = 100;
-
-const ENGINES: Readonly<Record<EngineName, Engine>> = { 'fuse-native': fuseNativeEngine };
 
 export type OpenServed = (directory: string, log: Logger) => Promise<ServedRepository>;
 
@@ -48,8 +46,10 @@ function report(message: Report, then = () => {}): void {
 class Server {
   readonly #images: ImagePool;
   readonly #tree: Tree;
+  readonly #listing: ListingReader;
   #serving: Serving | undefined;
   #device: string | undefined;
+  #isStale = false;
   #ending = false;
 
   constructor(
@@ -58,18 +58,22 @@ class Server {
     readonly log: Logger,
   ) {
     this.#images = new ImagePool((disk, revision) => repository.openImage(disk, revision));
+    this.#listing = new ListingReader(repository);
     this.#tree = new Tree({
       load: (disk, revision) => loadFacts(repository, this.#images, disk, revision),
       onProblems: ({ disk, revision }, problems) =>
         log.warn({ disk, revision, problems }, 'not everything in the revision can be shown'),
       disks: request.disks,
     });
+    this.#tree.subscribe(({ gone }) => {
+      for (const { disk, revision } of gone) this.#images.drop(disk, revision);
+    });
   }
 
   /** Resolves when the mount answers. */
   async start(): Promise<void> {
     this.#checkDisks();
-    this.#tree.update(this.#listing());
+    this.#tree.update(await this.#listing.read());
     const served = { tree: this.#tree, images: this.#images, log: this.log };
     this.#serving = await ENGINES[this.request.engine].serve(served, this.request);
     this.#device = mountAt(await mountTable(), this.request.mountpoint)?.device;
@@ -86,12 +90,12 @@ class Server {
     if (unknown !== undefined) throw noSuchDisk(unknown, known);
   }
 
-  #listing(): Listing {
-    return { disks: this.repository.disks(), rows: this.repository.revisions() };
-  }
-
+  /** A listing that could not be read is read again the next time, also where nothing changes meanwhile. */
   async #refresh(): Promise<void> {
-    if (await this.repository.refresh()) this.#tree.update(this.#listing());
+    if (await this.repository.refresh()) this.#isStale = true;
+    if (!this.#isStale) return;
+    this.#tree.update(await this.#listing.read());
+    this.#isStale = false;
   }
 
   /** Anybody may unmount at any time; after a lazy unmount open files are served to their end. */

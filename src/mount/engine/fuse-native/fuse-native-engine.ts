@@ -3,11 +3,14 @@
  *  - it unmounts through a shell with the path in the command: `force` and `unmount` are never used;
  *  - a process that looks at its own mount hangs for good: nothing here touches the mount point once mounted;
  *  - its timeouts answer while a native read still fills the buffer: they are off;
- *  - it drops the handle of fgetattr, and has no option for `ro` and `use_ino`: see `Mount`. */
+ *  - it drops the handle of fgetattr, overruns short buffers of extended attributes, and has no option for `ro`
+ *    and `use_ino`: see `Mount`. */
 import { fstatSync, readdirSync } from 'node:fs';
+import type { Signal } from 'fuse-native';
 import { CairnError } from '../../../base/errors.js';
 import { visible } from '../../../base/visible.js';
 import type { Engine, EngineOptions, Served, Serving } from '../engine.js';
+import { ERANGE } from './errno.js';
 import { Operations } from './operations.js';
 
 /** The kernel's limit for a request through libfuse 2. */
@@ -26,6 +29,11 @@ const FUSE_DEVICE = (10 << 8) | 229;
 
 export const fuseNativeEngine: Engine = {
   async serve(served: Served, options: EngineOptions): Promise<Serving> {
+    if (options.scratch !== null) {
+      throw new CairnError('REFUSED', 'The engine fuse-native shows everything read-only.', {
+        hint: 'Leave --engine out: the native engine takes writes.',
+      });
+    }
     const operations = new Operations(served, options);
     const mount = await makeMount(operations, options);
     await new Promise<void>((resolve, reject) => {
@@ -46,8 +54,25 @@ async function makeMount(operations: Operations, options: EngineOptions) {
     protected override _op_fgetattr(signal: never, _path: string, handle: number): void {
       this._op_getattr(signal, `#${handle}`);
     }
+
+    protected override _op_getxattr(signal: Signal, path: string, name: string, into: Buffer): void {
+      operations.getxattr(path, name, (errno, ...value) => signal(...filled(into, errno, ...value)));
+    }
+
+    protected override _op_listxattr(signal: Signal, path: string, into: Buffer): void {
+      operations.listxattr(path, (errno, ...names) => signal(...filled(into, errno, ...names)));
+    }
   }
   return new Mount(options.mountpoint, operations.table(), { timeout: false });
+}
+
+/** What getxattr(2) and listxattr(2) are answered with: a length, which an empty buffer asks for alone, or an error.
+ *  The package itself answers a longer value than the buffer has room for, and memory behind it goes out. */
+function filled(into: Buffer, errno: number, value: Buffer = Buffer.alloc(0)): [number, ArrayBufferLike] {
+  if (errno !== 0) return [errno, into.buffer];
+  if (into.length > 0 && value.length > into.length) return [ERANGE, into.buffer];
+  value.copy(into);
+  return [value.length, into.buffer];
 }
 
 function mountOptions({ allowOther }: EngineOptions): string[] {

@@ -9,5 +9,7 @@ declare module 'fuse-native' {
     protected _fuseOptions(): string;
     protected _op_getattr(signal: Signal, path: string): void;
     protected _op_fgetattr(signal: Signal, path: string, handle: number): void;
+    protected _op_getxattr(signal: Signal, path: string, name: string, into: Buffer): void;
+    protected _op_listxattr(signal: Signal, path: string, into: Buffer): void;
   }
 }

@@ -6,7 +6,7 @@ import type { ImageNode, Node } from '../../node.js';
 import type { EngineOptions, Served } from '../engine.js';
 import { type Attributes, attributesOf } from './attributes.js';
 import { DamageLog } from './damage-log.js';
-import { EBADF, EINVAL, EIO, EISDIR, ENOENT, ENOTDIR, EROFS, errnoOf } from './errno.js';
+import { EBADF, EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, EROFS, errnoOf } from './errno.js';
 import { Handles } from './handles.js';
 
 /** Calls that would write. The kernel answers them itself on a read-only mount; this is the second lock. */
@@ -58,6 +58,9 @@ export class Operations {
       fgetattr: getattr,
       readdir: (path: string, reply: Reply<[string[], Attributes[]]>) =>
         this.#answer(reply, () => this.#readdir(path)),
+      // The mount calls both by name; the package asks whether they are here.
+      getxattr: refuse,
+      listxattr: refuse,
       readlink: (path: string, reply: Reply<[string]>) => this.#answer(reply, () => this.#readlink(path)),
       open: (path: string, flags: number, reply: Reply<[number]>) =>
         this.#answer(reply, () => this.#open(path, flags)),
@@ -66,6 +69,28 @@ export class Operations {
       release: (_path: string, handle: number, reply: Reply) =>
         this.#answer(reply, async () => this.#release(handle)),
     };
+  }
+
+  /** The value of an extended attribute of what lies at a path. */
+  getxattr(path: string, name: string, reply: Reply<[Buffer]>): void {
+    void this.#answer(reply, async () => {
+      const value = (await this.#xattrs(path))[name];
+      if (value === undefined) throw new Refusal(ENODATA);
+      return [Buffer.from(value)];
+    });
+  }
+
+  /** The names of the extended attributes of what lies at a path, each with a zero byte behind it. */
+  listxattr(path: string, reply: Reply<[Buffer]>): void {
+    void this.#answer(reply, async () => {
+      const names = Object.keys(await this.#xattrs(path));
+      return [Buffer.from(names.map((name) => `${name}\0`).join(''))];
+    });
+  }
+
+  async #xattrs(path: string): Promise<Readonly<Record<string, string>>> {
+    const node = await this.#find(path);
+    return node.kind === 'image' ? node.xattrs : {};
   }
 
   async #answer<const T extends unknown[]>(reply: Reply<T>, work: () => Promise<T>): Promise<void> {
