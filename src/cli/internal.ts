@@ -1,10 +1,11 @@
-/** What shells and bin/setup call, and nobody types: it is absent from help, and no option of the program applies. */
+/** What shells, mount(8) and bin/setup call, and nobody types: it is absent from help, and no option of the program applies. */
 import type { Command } from 'commander';
 
 /** @returns what to print, or null for a command that is a user's */
 export async function runInternal(program: Command, argv: readonly string[]): Promise<string | null> {
   const [command, ...words] = argv;
   if (command === '__man') return (await import('./man.js')).manPage(program);
+  if (command === '__mount') return (await import('./mount-helper.js')).runMountHelper(words);
   if (command === '__complete') return completionLines(program, words);
   return null;
 }
