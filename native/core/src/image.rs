@@ -1,5 +1,7 @@
 //! A revision as an image: verified reads at any offset, extents, and the difference between two.
 
+mod leaves;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,6 +47,19 @@ pub struct ByteExtent {
     pub len: u64,
     /// Whether they are stored or zeros.
     pub state: ExtentState,
+}
+
+/// A part of a stored block that a read asks for.
+struct Wanted {
+    pointer: BlockPointer,
+    block_len: usize,
+    within: usize,
+}
+
+impl Wanted {
+    fn copy_from(&self, block: &[u8], part: &mut [u8]) {
+        part.copy_from_slice(block.get(self.within..self.within + part.len()).unwrap_or(&[]));
+    }
 }
 
 impl Image {
@@ -101,7 +116,19 @@ impl Image {
     /// `Corrupt` where stored bytes do not have the digest that their pointer asks for; `NotFound`
     /// for a missing segment; `Io`.
     pub fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.read_with(into, offset, |pointer, len| self.records.block(pointer, len))
+        // Who asks for several blocks reads on, or is the kernel, which keeps what it asked for.
+        // Decoding them into place saves a copy and leaves the cache to others: a fifth faster for
+        // blocks that do not shrink, with two threads two thirds.
+        let block_size = u64::from(self.geometry.block_size());
+        let reads_on = into.len() as u64 > block_size;
+        self.read_with(into, offset, |wanted, part| {
+            if reads_on && part.len() == wanted.block_len {
+                return self.records.whole_block(&wanted.pointer, part);
+            }
+            let block = self.records.block(&wanted.pointer, wanted.block_len)?;
+            wanted.copy_from(&block, part);
+            Ok(())
+        })
     }
 
     /// Like [`Image::read`] when every block wanted is decoded already; else `None` at once, but
@@ -110,8 +137,10 @@ impl Image {
     /// # Errors
     /// As [`Image::read`].
     pub fn read_cached(&self, into: &mut [u8], offset: u64) -> Result<Option<usize>> {
-        let found = self.read_with(into, offset, |pointer, len| {
-            self.records.cached_block(pointer, len).ok_or(Error::Cancelled)
+        let found = self.read_with(into, offset, |wanted, part| {
+            let block = self.records.cached_block(&wanted.pointer, wanted.block_len);
+            wanted.copy_from(&block.ok_or(Error::Cancelled)?, part);
+            Ok(())
         });
         match found {
             Ok(count) => Ok(Some(count)),
@@ -132,7 +161,7 @@ impl Image {
             let allocated = map::allocated(&*self.records, &self.map, blocks)?;
             return Ok((allocated == 0).then_some(Covering::Zeros));
         }
-        let Some(pointer) = map::block(&*self.records, &self.map, blocks.start)? else {
+        let Some(pointer) = self.pointer(blocks.start)? else {
             return Ok(Some(Covering::Zeros));
         };
         let block = BlockIndex(blocks.start);
@@ -166,7 +195,7 @@ impl Image {
     }
 
     fn cold(&self, block: u64) -> Result<Option<BlockPointer>> {
-        let pointer = map::block(&*self.records, &self.map, block)?;
+        let pointer = self.pointer(block)?;
         let is_inside = block < self.geometry.block_count();
         Ok(pointer.filter(|pointer| is_inside && !self.records.is_cached(pointer)))
     }
@@ -178,6 +207,9 @@ impl Image {
     /// Of the map.
     pub fn next(&self, offset: u64, state: ExtentState) -> Result<Option<u64>> {
         let (range, blocks) = self.range(offset, u64::MAX);
+        if range.is_empty() {
+            return Ok(None);
+        }
         let found = map::next(&*self.records, &self.map, blocks, state)?;
         Ok(found.map(|block| self.geometry.offset_of(BlockIndex(block)).max(range.start)))
     }
@@ -237,11 +269,15 @@ impl Image {
         Ok(found)
     }
 
+    fn pointer(&self, block: u64) -> Result<Option<BlockPointer>> {
+        leaves::pointer(&*self.records, &self.map, block)
+    }
+
     fn read_with(
         &self,
         into: &mut [u8],
         offset: u64,
-        block_of: impl Fn(&BlockPointer, usize) -> Result<Arc<[u8]>>,
+        fill: impl Fn(&Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<usize> {
         let left = self.geometry.size_bytes().saturating_sub(offset);
         let len = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -250,20 +286,16 @@ impl Image {
         }
         let into = into.get_mut(..len).unwrap_or(&mut []);
         let (_, blocks) = self.range(offset, len as u64);
-        let pointers = self.pointers(blocks.clone())?;
         let mut rest = into;
         let mut at = offset;
-        for (index, pointer) in blocks.zip(pointers) {
+        for index in blocks {
             let block = BlockIndex(index);
             let within = usize::try_from(at - self.geometry.offset_of(block)).unwrap_or(0);
             let block_len = self.geometry.len_of(block) as usize;
             let (part, after) = rest.split_at_mut((block_len - within).min(rest.len()));
-            match pointer {
+            match self.pointer(index)? {
                 None => part.fill(0),
-                Some(pointer) => {
-                    let bytes = block_of(&pointer, block_len)?;
-                    part.copy_from_slice(bytes.get(within..within + part.len()).unwrap_or(&[]));
-                }
+                Some(pointer) => fill(&Wanted { pointer, block_len, within }, part)?,
             }
             at += part.len() as u64;
             rest = after;
@@ -295,3 +327,6 @@ impl ReadAt for Image {
         self.read(into, offset).map_err(std::io::Error::other)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ mod walk;
 
 pub use page::{BlockPointer, Page, PageError, PagePointer, Place};
 pub use update::{PageSink, UnplacedPage, Updater};
-pub use walk::{Extent, ExtentState, PageSource, allocated, block, blocks, changes, extents, next};
+pub use walk::{Extent, ExtentState, PageSource, allocated, blocks, changes, extents, leaf, next};
 
 use serde::{Deserialize, Serialize};
 

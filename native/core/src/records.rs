@@ -9,8 +9,11 @@
 
 mod caches;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::sync::GuardResult;
 
 pub use caches::{CacheBudget, Caches};
 
@@ -19,7 +22,7 @@ use crate::error::{Damage, Error, Result, corrupt};
 use crate::io::Files;
 use crate::map::{BlockPointer, Fanout, Page, PagePointer, PageSource, Place};
 use crate::record::Kind;
-use crate::segment::{Record, SegmentReader};
+use crate::segment::SegmentReader;
 use crate::units::SegmentId;
 
 /// See the module.
@@ -68,8 +71,7 @@ impl Records {
     /// `Corrupt`, `NotFound` for its segment, `Io`.
     pub fn block_into(&self, pointer: &BlockPointer, plain: &mut [u8]) -> Result<()> {
         let segment = self.segment(pointer.place.segment)?;
-        let record = segment.record(pointer.place.ordinal, Kind::Block, &pointer.digest)?;
-        decode(&record, plain, segment.path())
+        segment.read_into(pointer.place.ordinal, Kind::Block, &pointer.digest, plain)
     }
 
     /// A decoded block of `len` bytes, cached.
@@ -83,6 +85,32 @@ impl Records {
             Ok::<_, Error>(block)
         })?;
         self.with_len(block, pointer, len)
+    }
+
+    /// Fills `plain` with a block, all of which is wanted, for a reader that goes on and does not
+    /// come back: from the cache where it is decoded or being decoded, else straight into place and
+    /// not kept. So two that ask at the same time may both decode it.
+    ///
+    /// # Errors
+    /// As [`Records::block_into`].
+    pub fn whole_block(&self, pointer: &BlockPointer, plain: &mut [u8]) -> Result<()> {
+        // Looking at it does not count as use, or what was decoded ahead of a reader would outlive
+        // its one reading and push out what is read often.
+        if let Some(block) = self.caches.blocks.peek(&pointer.digest) {
+            plain.copy_from_slice(&self.with_len(block, pointer, plain.len())?);
+            return Ok(());
+        }
+        let block = match self.caches.blocks.get_value_or_guard(&pointer.digest, Some(Duration::ZERO)) {
+            GuardResult::Value(block) => self.with_len(block, pointer, plain.len())?,
+            GuardResult::Timeout => self.block(pointer, plain.len())?,
+            GuardResult::Guard(guard) => {
+                // Given up before decoding: nobody shall wait for what is not kept.
+                drop(guard);
+                return self.block_into(pointer, plain);
+            }
+        };
+        plain.copy_from_slice(&block);
+        Ok(())
     }
 
     /// A block if it is decoded already.
@@ -107,9 +135,7 @@ impl Records {
 
     fn load_page(&self, place: Place, pointer: &PagePointer, level: u8, fanout: Fanout) -> Result<Arc<Page>> {
         let segment = self.segment(place.segment)?;
-        let record = segment.record(place.ordinal, Kind::Page, &pointer.digest)?;
-        let mut plain = vec![0; record.header.plain_len as usize];
-        decode(&record, &mut plain, segment.path())?;
+        let plain = segment.read(place.ordinal, Kind::Page, &pointer.digest)?;
         let page =
             Page::decode(plain.into(), level, fanout).map_err(|error| corrupt(segment.path(), error))?;
         Ok(Arc::new(page))
@@ -134,18 +160,14 @@ impl PageSource for Records {
     }
 }
 
-fn decode(record: &Record, plain: &mut [u8], path: &Path) -> Result<()> {
-    if record.header.plain_len as usize != plain.len() {
-        return Err(corrupt(path, Damage::Missing { ordinal: record.header.ordinal.0 }));
-    }
-    record.decode_into(plain).map_err(|damage| corrupt(path, damage))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use super::*;
     use crate::digest::Context;
-    use crate::io::MemoryFiles;
+    use crate::io::{File, FileIdentity, Lock, MemoryFiles, Mode, ReadAt};
     use crate::map::{self, MapRoot};
     use crate::segment::SegmentWriter;
     use crate::units::Ordinal;
@@ -243,6 +265,214 @@ mod tests {
         assert!(matches!(map::blocks(&records, &other, 0..1), Err(Error::Corrupt { .. })));
     }
 
+    const SMALL: usize = 64 << 10;
+
+    /// A segment of `count` blocks, each of its own content.
+    fn blocks(files: &MemoryFiles, count: u32) -> Vec<BlockPointer> {
+        let id = SegmentId(1);
+        let mut writer = SegmentWriter::create(files, Path::new(SEGMENTS), id, [0; 16], 0).unwrap();
+        let pointers = (0..count).map(|number| {
+            let plain = number.to_le_bytes().repeat(SMALL / 4);
+            let digest = Digest::of(Context::Block, &plain);
+            let (codec, payload) = crate::codec::encode(crate::codec::Codec::Zstd, &plain);
+            let ordinal = writer.append(Kind::Block, codec, digest, SMALL as u32, &payload).unwrap();
+            BlockPointer { digest, place: Place::new(id, ordinal).unwrap() }
+        });
+        let pointers = pointers.collect();
+        writer.seal().unwrap();
+        pointers
+    }
+
+    /// Files that count how often records are read, which takes them a moment, and which can break.
+    #[derive(Clone, Default)]
+    struct Slow {
+        files: MemoryFiles,
+        state: Arc<SlowState>,
+    }
+
+    #[derive(Default)]
+    struct SlowState {
+        reads: AtomicUsize,
+        broken: AtomicBool,
+        open: AtomicUsize,
+    }
+
+    struct SlowFile(Box<dyn File>, Arc<SlowState>);
+
+    impl Drop for SlowFile {
+        fn drop(&mut self) {
+            self.1.open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl ReadAt for SlowFile {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> std::io::Result<usize> {
+            self.1.reads.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(2));
+            if self.1.broken.load(Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
+            self.0.read_at(into, offset)
+        }
+    }
+
+    impl File for SlowFile {
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+            self.0.write_all_at(bytes, offset)
+        }
+        fn sync(&self) -> std::io::Result<()> {
+            self.0.sync()
+        }
+        fn len(&self) -> std::io::Result<u64> {
+            self.0.len()
+        }
+        fn try_flock(&self, lock: Lock) -> std::io::Result<bool> {
+            self.0.try_flock(lock)
+        }
+        fn identity(&self) -> std::io::Result<FileIdentity> {
+            self.0.identity()
+        }
+        fn start_writeback(&self, offset: u64, len: u64) {
+            self.0.start_writeback(offset, len);
+        }
+    }
+
+    impl Files for Slow {
+        fn open(&self, path: &Path, mode: Mode) -> std::io::Result<Box<dyn File>> {
+            let file = self.files.open(path, mode)?;
+            self.state.open.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(SlowFile(file, Arc::clone(&self.state))))
+        }
+        fn read(&self, path: &Path, len_max: usize) -> std::io::Result<Vec<u8>> {
+            self.files.read(path, len_max)
+        }
+        fn identity(&self, path: &Path) -> std::io::Result<FileIdentity> {
+            self.files.identity(path)
+        }
+        fn list(&self, directory: &Path) -> std::io::Result<Vec<String>> {
+            self.files.list(directory)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+            self.files.rename(from, to)
+        }
+        fn unlink(&self, path: &Path) -> std::io::Result<()> {
+            self.files.unlink(path)
+        }
+        fn create_directory(&self, path: &Path) -> std::io::Result<()> {
+            self.files.create_directory(path)
+        }
+        fn sync_directory(&self, path: &Path) -> std::io::Result<()> {
+            self.files.sync_directory(path)
+        }
+    }
+
+    fn slow(count: u32) -> (Slow, Vec<BlockPointer>) {
+        let slow = Slow { files: files(), ..Slow::default() };
+        let pointers = blocks(&slow.files, count);
+        (slow, pointers)
+    }
+
+    fn slow_records(slow: &Slow, caches: &Arc<Caches>) -> Records {
+        Records::new(Arc::new(slow.clone()), SEGMENTS.into(), Arc::clone(caches))
+    }
+
+    #[test]
+    fn a_block_is_decoded_once_however_many_wait() {
+        let (slow, pointers) = slow(1);
+        let caches = Arc::new(Caches::new(CacheBudget::default()));
+        let all = [slow_records(&slow, &caches), slow_records(&slow, &caches)];
+        all.iter().for_each(|records| drop(records.segment(SegmentId(1)).unwrap()));
+        slow.state.reads.store(0, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (records, pointer) = (&all[thread % 2], &pointers[0]);
+                scope.spawn(move || assert_eq!(records.block(pointer, SMALL).unwrap()[..], [0; SMALL]));
+            }
+        });
+        assert_eq!(slow.state.reads.load(Ordering::SeqCst), 1, "by both disks' readers together");
+    }
+
+    #[test]
+    fn what_could_not_be_decoded_fails_for_each_and_is_tried_again() {
+        let (slow, pointers) = slow(1);
+        let records = slow_records(&slow, &Arc::new(Caches::new(CacheBudget::default())));
+        records.segment(SegmentId(1)).unwrap();
+        slow.state.broken.store(true, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (records, pointer) = (&records, &pointers[0]);
+                scope.spawn(move || {
+                    let mut plain = [9; SMALL];
+                    let failed = if thread % 2 == 0 {
+                        records.block(pointer, SMALL).is_err()
+                    } else {
+                        records.whole_block(pointer, &mut plain).is_err()
+                    };
+                    assert!(failed);
+                });
+            }
+        });
+        slow.state.broken.store(false, Ordering::SeqCst);
+        assert!(records.cached_block(&pointers[0], SMALL).is_none());
+        records.block(&pointers[0], SMALL).unwrap();
+        assert!(records.cached_block(&pointers[0], SMALL).is_some());
+    }
+
+    #[test]
+    fn a_whole_block_is_taken_from_who_decodes_it_and_else_not_kept() {
+        let (slow, pointers) = slow(2);
+        let records = slow_records(&slow, &Arc::new(Caches::new(CacheBudget::default())));
+        records.segment(SegmentId(1)).unwrap();
+        let mut plain = vec![9; SMALL];
+        records.whole_block(&pointers[1], &mut plain).unwrap();
+        assert_eq!(plain, 1u32.to_le_bytes().repeat(SMALL / 4));
+        assert!(!records.is_cached(&pointers[1]));
+        slow.state.reads.store(0, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            scope.spawn(|| records.block(&pointers[0], SMALL).unwrap());
+            while slow.state.reads.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            records.whole_block(&pointers[0], &mut plain).unwrap();
+        });
+        assert_eq!(slow.state.reads.load(Ordering::SeqCst), 1);
+        assert_eq!(plain, [0; SMALL]);
+        records.whole_block(&pointers[0], &mut plain).unwrap();
+        assert_eq!(slow.state.reads.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn blocks_decoded_ahead_keep_half_the_cache_from_what_is_read_often() {
+        let files = files();
+        let pointers = blocks(&files, 2400);
+        let records = records(&files);
+        let (often, ahead) = pointers.split_at(1800);
+        for _ in 0..3 {
+            often.iter().for_each(|pointer| drop(records.block(pointer, SMALL).unwrap()));
+        }
+        let ahead = &ahead[..500];
+        ahead.iter().for_each(|pointer| drop(records.block(pointer, SMALL).unwrap()));
+        let kept = ahead.iter().filter(|pointer| records.is_cached(pointer)).count();
+        assert!(kept > 450, "{kept} of 500, which take a third of the cache");
+        let budget = CacheBudget::default();
+        assert!(records.caches.blocks.weight() <= budget.blocks_bytes);
+        assert!(records.caches.blocks.weight() > budget.blocks_bytes * 9 / 10);
+    }
+
+    #[test]
+    fn the_readers_of_many_disks_keep_few_segments_open_and_close_theirs() {
+        let (slow, _) = slow(1);
+        let caches = Arc::new(Caches::new(CacheBudget::default()));
+        let all: Vec<_> = (0..400).map(|_| slow_records(&slow, &caches)).collect();
+        let open =
+            |all: &[Records]| all.iter().for_each(|records| drop(records.segment(SegmentId(1)).unwrap()));
+        std::thread::scope(|scope| all.chunks(50).for_each(|some| drop(scope.spawn(move || open(some)))));
+        let count = slow.state.open.load(Ordering::SeqCst);
+        assert!((100..=256).contains(&count), "{count}");
+        drop(all);
+        assert_eq!(slow.state.open.load(Ordering::SeqCst), 0);
+    }
+
     #[test]
     fn the_largest_blocks_are_cached() {
         let files = files();
@@ -254,7 +484,6 @@ mod tests {
         writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
         writer.seal().unwrap();
         let records = records(&files);
-        assert!(records.caches.blocks.shard_capacity() > BLOCK_LEN as u64);
         let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap() };
         records.block(&pointer, BLOCK_LEN).unwrap();
         assert!(records.cached_block(&pointer, BLOCK_LEN).is_some());

@@ -15,7 +15,7 @@ mod read;
 mod write;
 
 pub use index::{IndexEntry, SegmentIndex};
-pub use read::{Record, SegmentReader};
+pub use read::SegmentReader;
 pub use write::{SealedSegment, SegmentWriter};
 
 use std::path::{Path, PathBuf};

@@ -146,6 +146,12 @@ proptest! {
                 let expected = model.range(range.clone()).count() as u64;
                 prop_assert_eq!(allocated(&pages, &root, range).unwrap(), expected);
             }
+            for start in [0, 1, 31, 32, 40, 1000, 1024, blocks / 2, blocks - 1, blocks] {
+                for state in [ExtentState::Data, ExtentState::Zero] {
+                    let expected = (start..blocks).find(|&block| state_of(&model, block) == state);
+                    prop_assert_eq!(next(&pages, &root, start..blocks, state).unwrap(), expected);
+                }
+            }
             if let Some((old_root, old_model, old_blocks)) = &before {
                 // An earlier revision reads on as it was.
                 check(&pages, old_root, old_model, *old_blocks);
@@ -231,6 +237,31 @@ fn an_empty_map_of_any_size_costs_nothing() {
     let all = extents(&pages, &root, 0..blocks, 10).unwrap();
     assert_eq!(all, [Extent { blocks: 0..blocks, state: ExtentState::Zero }]);
     assert_eq!((pages.stored.borrow().len(), *pages.reads.borrow()), (0, 0));
+}
+
+#[test]
+fn the_next_state_is_found_by_the_counters() {
+    let pages = Pages::default();
+    let blocks = u64::from(FANOUT).pow(3) - 5;
+    let full: Vec<_> = (0..blocks).map(|block| Step::Set(block, 1)).collect();
+    let empty = MapRoot { fanout: fanout(), height: 3, root: None };
+    let root = apply(&pages, empty, &mut BTreeMap::new(), &full, blocks);
+    let reads = |root: &MapRoot, range: Range<u64>, state| {
+        *pages.reads.borrow_mut() = 0;
+        (next(&pages, root, range, state).unwrap(), *pages.reads.borrow())
+    };
+    assert_eq!(reads(&root, 0..blocks, ExtentState::Zero), (None, 3), "down the right edge alone");
+    assert_eq!(reads(&root, 7..blocks, ExtentState::Data), (Some(7), 1));
+    let holed = apply(&pages, root, &mut BTreeMap::new(), &[Step::Zero(12_345)], blocks);
+    assert_eq!(reads(&holed, 0..blocks, ExtentState::Zero), (Some(12_345), 3));
+    assert_eq!(reads(&holed, 12_345..blocks, ExtentState::Data), (Some(12_346), 3));
+    // 8 TiB of blocks of 64 KiB.
+    let wide = MapRoot { height: fanout().height_for(1 << 27), ..empty };
+    assert_eq!(reads(&wide, 5..1 << 27, ExtentState::Zero), (Some(5), 0));
+    assert_eq!(reads(&wide, 5..1 << 27, ExtentState::Data), (None, 0));
+    let last = apply(&pages, wide, &mut BTreeMap::new(), &[Step::Set((1 << 27) - 1, 1)], 1 << 27);
+    let height = u32::from(last.height);
+    assert_eq!(reads(&last, 0..1 << 27, ExtentState::Data), (Some((1 << 27) - 1), height));
 }
 
 #[test]

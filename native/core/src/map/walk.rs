@@ -68,13 +68,12 @@ pub fn blocks<S: PageSource + ?Sized>(
     Ok(found)
 }
 
-/// The pointer of one block, `None` for zeros.
+/// The level-1 page that has the pointer of `block`; none where all around it is zeros.
 ///
 /// # Errors
 /// Of the page source.
-pub fn block<S: PageSource + ?Sized>(source: &S, map: &MapRoot, block: u64) -> Result<Option<BlockPointer>> {
-    let (page, _) = descend(source, map, block)?;
-    Ok(page.and_then(|page| page.block(map.fanout.slot(1, block))))
+pub fn leaf<S: PageSource + ?Sized>(source: &S, map: &MapRoot, block: u64) -> Result<Option<Arc<Page>>> {
+    Ok(descend(source, map, block)?.0)
 }
 
 /// The first block of `range` in `state`, by the counters in the pages: what is all data or all

@@ -9,18 +9,30 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use crate::digest::Digest;
 use crate::map::Page;
-use crate::segment::SegmentReader;
+use crate::segment::{RECORD_COUNT_MAX, SegmentReader};
+use crate::units::BLOCK_SIZE_MAX;
 
 /// Segments that are open at once, each with a descriptor.
 const OPEN_SEGMENTS_MAX: u64 = 256;
 /// Bytes that the indexes of open segments may take.
 const OPEN_SEGMENTS_BYTES: u64 = 16 << 20;
-/// Keeps the caches' shards few, so that each has room for several of the largest blocks.
-const ITEMS_GUESS: usize = 128;
+/// What each counts for at least, so that there are never more of them.
+const SEGMENT_LEN_MIN: u64 = OPEN_SEGMENTS_BYTES / OPEN_SEGMENTS_MAX;
+/// The largest index in memory, and some.
+const SEGMENT_LEN_MAX: u64 = RECORD_COUNT_MAX as u64 * 13;
+/// The largest page in memory, and some.
+const PAGE_LEN_MAX: u64 = 64 << 10;
+/// Threads that read at the same time should seldom meet at the lock of a shard.
+const SHARDS_MAX: u64 = 64;
+/// With fewer to a shard the cache makes its shards fewer.
+const SHARD_ITEMS: usize = 32;
 /// The part of a cache that is for what was asked for again; the rest is for what is new. The
 /// crate's own 0.97 would leave blocks that were decoded ahead of their reader 3 MiB of 96, and a
 /// few readers would lose theirs before they come to them.
 const HOT_PART: f64 = 0.5;
+/// What was let go of is not remembered: coming back, it would be taken for hot at once and push the
+/// hot part over its share, until nothing new could stay.
+const GHOST_PART: f64 = 0.0;
 
 /// Bytes that caches may take.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +72,9 @@ impl Caches {
     #[must_use]
     pub fn new(budget: CacheBudget) -> Self {
         Self {
-            open: sized(OPEN_SEGMENTS_BYTES),
-            pages: sized(budget.pages_bytes),
-            blocks: sized(budget.blocks_bytes),
+            open: sized(OPEN_SEGMENTS_BYTES, SEGMENT_LEN_MAX),
+            pages: sized(budget.pages_bytes, PAGE_LEN_MAX),
+            blocks: sized(budget.blocks_bytes, u64::from(BLOCK_SIZE_MAX)),
             next_reader: AtomicU64::new(0),
         }
     }
@@ -73,22 +85,28 @@ impl Caches {
     }
 }
 
-fn sized<K, V, B>(bytes: u64) -> Cache<K, V, ByMemory, B>
+fn sized<K, V, B>(bytes: u64, len_max: u64) -> Cache<K, V, ByMemory, B>
 where
     K: Eq + std::hash::Hash,
     V: Clone,
     ByMemory: Weighter<K, V>,
     B: BuildHasher + Clone + Default,
 {
+    // What is larger than the hot part of a shard is never kept.
+    let fitting = (bytes / (len_max * 5 / 2)).clamp(1, SHARDS_MAX);
+    let shards = 1 << fitting.ilog2();
+    let items = shards * SHARD_ITEMS;
     let options = OptionsBuilder::new()
-        .estimated_items_capacity(ITEMS_GUESS)
+        .shards(shards)
+        .estimated_items_capacity(items)
         .weight_capacity(bytes)
         .hot_allocation(HOT_PART)
+        .ghost_allocation(GHOST_PART)
         .build();
     match options {
         Ok(options) => Cache::with_options(options, ByMemory, B::default(), DefaultLifecycle::default()),
         // Only capacities that were not given are refused, and both were.
-        Err(_) => Cache::with(ITEMS_GUESS, bytes, ByMemory, B::default(), DefaultLifecycle::default()),
+        Err(_) => Cache::with(items, bytes, ByMemory, B::default(), DefaultLifecycle::default()),
     }
 }
 
@@ -109,7 +127,7 @@ impl Weighter<Digest, Arc<[u8]>> for ByMemory {
 
 impl Weighter<(u64, u32), Arc<SegmentReader>> for ByMemory {
     fn weight(&self, _: &(u64, u32), segment: &Arc<SegmentReader>) -> u64 {
-        (segment.memory_len() as u64).max(OPEN_SEGMENTS_BYTES / OPEN_SEGMENTS_MAX)
+        (segment.memory_len() as u64).max(SEGMENT_LEN_MIN)
     }
 }
 

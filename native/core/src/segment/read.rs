@@ -1,10 +1,11 @@
 //! Reading sealed segments.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use crate::codec;
+use crate::codec::{self, Codec};
 use crate::digest::{Context, Digest};
-use crate::error::{AtPath, Damage, Result, corrupt};
+use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{File, Files, Mode};
 use crate::record::{HEADER_LEN, Header, Kind};
 use crate::units::{Ordinal, SegmentId};
@@ -21,34 +22,21 @@ pub struct SegmentReader {
     index: SegmentIndex,
 }
 
-/// A record as it is stored: header checked, payload not yet decoded.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Its header.
-    pub header: Header,
-    bytes: Vec<u8>,
+/// Scratch space that a thread keeps: stored records of the common block sizes. What a larger one
+/// took is given back after each read.
+const SCRATCH_LEN_KEPT: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Record {
-    /// Decodes the payload into `plain` and checks it against the header's digest.
-    ///
-    /// # Errors
-    /// [`Damage`]; `plain` is then undefined.
-    pub fn decode_into(&self, plain: &mut [u8]) -> std::result::Result<(), Damage> {
-        codec::decode_into(self.header.codec, self.payload(), plain)?;
-        let found = Digest::of(self.header.kind.context(), plain);
-        if found == self.header.digest {
-            Ok(())
-        } else {
-            Err(Damage::Digest { ordinal: self.header.ordinal.0 })
-        }
-    }
-
-    /// The encoded bytes.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        self.bytes.get(HEADER_LEN..).unwrap_or(&[])
-    }
+/// What a pointer asks for, and where the index says that it is.
+struct Wanted<'a> {
+    ordinal: Ordinal,
+    kind: Kind,
+    digest: &'a Digest,
+    offset: u64,
+    payload_len: usize,
 }
 
 impl SegmentReader {
@@ -110,29 +98,110 @@ impl SegmentReader {
         self.file.sync().at("syncing", &self.path)
     }
 
-    /// Reads a record and checks its header: that it is the wanted one, of the wanted kind and
-    /// digest. One read. The payload is checked by [`Record::decode_into`].
+    /// Reads a record into `plain`, whose length is what it must have: checks that its header is the
+    /// wanted one, of the wanted kind and digest, and that the decoded bytes have this digest.
     ///
     /// # Errors
-    /// `Corrupt`, `Io`.
-    pub fn record(&self, ordinal: Ordinal, kind: Kind, digest: &Digest) -> Result<Record> {
-        let missing = || corrupt(&self.path, Damage::Missing { ordinal: ordinal.0 });
-        let (offset, payload_len) = self.index.find(ordinal).ok_or_else(missing)?;
-        let mut bytes = vec![0; HEADER_LEN + payload_len as usize];
-        let count = self.file.read_at(&mut bytes, u64::from(offset)).at("reading", &self.path)?;
-        if count != bytes.len() {
-            return Err(missing());
+    /// `Corrupt`, `Io`; `plain` is then undefined.
+    pub fn read_into(&self, ordinal: Ordinal, kind: Kind, digest: &Digest, plain: &mut [u8]) -> Result<()> {
+        let wanted = self.find(ordinal, kind, digest)?;
+        if wanted.payload_len == plain.len() {
+            return self.read_in_place(&wanted, plain);
         }
-        let header = Header::decode(&bytes).map_err(|error| corrupt(&self.path, error))?;
-        let wanted =
-            header.segment == self.id && header.ordinal == ordinal && header.payload_len == payload_len;
-        if !wanted || header.kind != kind {
-            return Err(missing());
+        self.fetch(&wanted, |header, payload| self.decode(header, payload, plain))
+    }
+
+    /// As [`Self::read_into`], where the length is not known: it is what the header says.
+    ///
+    /// # Errors
+    /// As [`Self::read_into`].
+    pub fn read(&self, ordinal: Ordinal, kind: Kind, digest: &Digest) -> Result<Vec<u8>> {
+        let wanted = self.find(ordinal, kind, digest)?;
+        self.fetch(&wanted, |header, payload| {
+            let mut plain = vec![0; header.plain_len as usize];
+            self.decode(header, payload, &mut plain).map(|()| plain)
+        })
+    }
+
+    fn find<'a>(&self, ordinal: Ordinal, kind: Kind, digest: &'a Digest) -> Result<Wanted<'a>> {
+        let (offset, payload_len) = self.index.find(ordinal).ok_or_else(|| self.missing(ordinal))?;
+        Ok(Wanted { ordinal, kind, digest, offset: offset.into(), payload_len: payload_len as usize })
+    }
+
+    /// Reads header and payload at once, into scratch space.
+    fn fetch<T>(
+        &self,
+        wanted: &Wanted<'_>,
+        use_record: impl FnOnce(&Header, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let len = HEADER_LEN + wanted.payload_len;
+            if scratch.len() < len {
+                scratch.resize(len, 0);
+            }
+            let bytes = scratch.get_mut(..len).unwrap_or(&mut []);
+            let fetched = self.fill(bytes, wanted.offset, wanted).and_then(|()| {
+                let header = self.check(bytes, wanted)?;
+                use_record(&header, bytes.get(HEADER_LEN..).unwrap_or(&[]))
+            });
+            if scratch.len() > SCRATCH_LEN_KEPT {
+                *scratch = Vec::new();
+            }
+            fetched
+        })
+    }
+
+    /// Reads a payload that is as long as the block: it is the block, unless a foreign writer
+    /// encoded it all the same.
+    fn read_in_place(&self, wanted: &Wanted<'_>, plain: &mut [u8]) -> Result<()> {
+        let mut head = [0; HEADER_LEN];
+        self.fill(&mut head, wanted.offset, wanted)?;
+        let header = self.check(&head, wanted)?;
+        self.fill(plain, wanted.offset + HEADER_LEN as u64, wanted)?;
+        if header.codec != Codec::Plain {
+            let payload = plain.to_vec();
+            return self.decode(&header, &payload, plain);
         }
-        if header.digest != *digest {
-            return Err(corrupt(&self.path, Damage::Digest { ordinal: ordinal.0 }));
+        self.verify(&header, plain)
+    }
+
+    fn fill(&self, into: &mut [u8], offset: u64, wanted: &Wanted<'_>) -> Result<()> {
+        let count = self.file.read_at(into, offset).at("reading", &self.path)?;
+        if count == into.len() { Ok(()) } else { Err(self.missing(wanted.ordinal)) }
+    }
+
+    fn check(&self, bytes: &[u8], wanted: &Wanted<'_>) -> Result<Header> {
+        let header = Header::decode(bytes).map_err(|error| corrupt(&self.path, error))?;
+        let is_wanted = header.segment == self.id
+            && header.ordinal == wanted.ordinal
+            && header.payload_len as usize == wanted.payload_len
+            && header.kind == wanted.kind;
+        if !is_wanted {
+            return Err(self.missing(wanted.ordinal));
         }
-        Ok(Record { header, bytes })
+        if header.digest != *wanted.digest {
+            return Err(corrupt(&self.path, Damage::Digest { ordinal: wanted.ordinal.0 }));
+        }
+        Ok(header)
+    }
+
+    fn decode(&self, header: &Header, payload: &[u8], plain: &mut [u8]) -> Result<()> {
+        if header.plain_len as usize != plain.len() {
+            return Err(self.missing(header.ordinal));
+        }
+        codec::decode_into(header.codec, payload, plain).map_err(|error| corrupt(&self.path, error))?;
+        self.verify(header, plain)
+    }
+
+    fn verify(&self, header: &Header, plain: &[u8]) -> Result<()> {
+        if Digest::of(header.kind.context(), plain) == header.digest {
+            return Ok(());
+        }
+        Err(corrupt(&self.path, Damage::Digest { ordinal: header.ordinal.0 }))
+    }
+
+    fn missing(&self, ordinal: Ordinal) -> Error {
+        corrupt(&self.path, Damage::Missing { ordinal: ordinal.0 })
     }
 
     /// Whether the record is there with this digest, by its header alone.
