@@ -1,33 +1,37 @@
-/** Inode numbers of a session: one for each key, counted up and never given out twice. */
+/** Inode numbers of a session: one for each node, counted up and never given out twice. A node is known by its owner,
+ *  with which it goes, and its name there. Names are shared by owners, so that the millions of nodes of a large
+ *  repository cost some twenty bytes each. */
 const ROOT_INODE = 1;
 
 export class Inodes {
-  readonly #byKey = new Map<string, number>([['', ROOT_INODE]]);
-  /** The keys of each owner, so that forgetting one does not walk through all. */
-  readonly #byOwner = new Map<string, string[]>();
-  readonly #ownerOf: (key: string) => string;
+  /** Of each owner, in turn the index of a name and the number of the node. */
+  readonly #byOwner = new Map<string, number[]>();
+  readonly #names = new Map<string, number>();
   #last = ROOT_INODE;
 
-  /** `ownerOf` tells with what a key goes. */
-  constructor(ownerOf: (key: string) => string) {
-    this.#ownerOf = ownerOf;
-  }
+  readonly root = ROOT_INODE;
 
-  of(key: string): number {
-    const known = this.#byKey.get(key);
-    if (known !== undefined) return known;
+  of(owner: string, name: string): number {
+    const nameIndex = this.#indexOf(name);
+    const known = this.#byOwner.get(owner) ?? [];
+    for (let index = 0; index < known.length; index += 2) {
+      if (known[index] === nameIndex) return known[index + 1] ?? 0;
+    }
     this.#last += 1;
-    this.#byKey.set(key, this.#last);
-    const owner = this.#ownerOf(key);
-    const keys = this.#byOwner.get(owner);
-    if (keys === undefined) this.#byOwner.set(owner, [key]);
-    else keys.push(key);
+    // A list of the exact length: one that grows reserves several times what an owner needs.
+    this.#byOwner.set(owner, known.concat(nameIndex, this.#last));
     return this.#last;
   }
 
   /** Forgets the numbers of all that goes with `owner`; should any of it come back, it is new. */
   forget(owner: string): void {
-    for (const key of this.#byOwner.get(owner) ?? []) this.#byKey.delete(key);
     this.#byOwner.delete(owner);
+  }
+
+  #indexOf(name: string): number {
+    const known = this.#names.get(name);
+    if (known !== undefined) return known;
+    this.#names.set(name, this.#names.size);
+    return this.#names.size - 1;
   }
 }

@@ -11,7 +11,8 @@ interface Attributes {
 
 export interface DirectoryNode extends Attributes {
   readonly kind: 'directory';
-  /** Made at the first call, then the same map each time. */
+  /** Made when asked for and kept as long as memory is no matter: a listing of all directories of a large
+   *  repository would otherwise stay for good. */
   readonly entries: () => Entries;
 }
 
@@ -48,16 +49,19 @@ export interface ImageNode extends Attributes {
 export type Node = DirectoryNode | RevisionNode | SymlinkNode | TextNode | ImageNode;
 export type Entries = ReadonlyMap<string, Node>;
 
-/** A directory whose entries are made when first asked for. */
+/** A directory whose entries are made when asked for. */
 export function directory(key: string, mtimeMs: number, make: () => Entries): DirectoryNode {
-  let made: Entries | undefined;
+  let made: WeakRef<Entries> | undefined;
   return {
     kind: 'directory',
     key,
     mtimeMs,
     entries: () => {
-      made ??= make();
-      return made;
+      const known = made?.deref();
+      if (known !== undefined) return known;
+      const entries = make();
+      made = new WeakRef(entries);
+      return entries;
     },
   };
 }

@@ -29,7 +29,7 @@ export class Tree {
   readonly #options: TreeOptions;
   readonly #now: () => number;
   readonly #bornMs: number;
-  readonly #inodes = new Inodes(ownerOf);
+  readonly #inodes = new Inodes();
   readonly #insides = new Map<string, { row: TreeRow; inside: Promise<Inside> }>();
   /** Facts outlive a change of tags: the image stays what it is. */
   readonly #facts = new Map<string, Promise<RevisionFacts>>();
@@ -84,7 +84,7 @@ export class Tree {
   }
 
   inode(node: Node): number {
-    return this.#inodes.of(node.key);
+    return node.key === '' ? this.#inodes.root : this.#inodes.of(...placeOf(node.key));
   }
 
   totals(): TreeTotals {
@@ -146,13 +146,16 @@ export class Tree {
   }
 }
 
-/** The revision that a node's key goes with: what it lies in, or what it points to. Links inside of a revision
- *  point to its images. */
-function ownerOf(key: string): string {
+/** The revision that a node's key goes with, which is what it lies in or what it points to, and the key without the
+ *  two names of that revision. Links inside of a revision point to its images. */
+function placeOf(key: string): [owner: string, name: string] {
   const [disk = '', second = ''] = key.split('/', 2);
   const link = key.lastIndexOf('>');
-  if (link < 0 || key.endsWith('.img')) return `${disk}/${second}`;
-  return `${disk}/${key.slice(Math.max(key.lastIndexOf('/'), link) + 1)}`;
+  const isInside = link < 0 || key.endsWith('.img');
+  const revision = isInside ? second : key.slice(Math.max(key.lastIndexOf('/'), link) + 1);
+  const within = key.slice(disk.length);
+  // No name holds a zero byte.
+  return [`${disk}/${revision}`, revision === '' ? within : within.replaceAll(revision, '\0')];
 }
 
 /** Takes an entry out again, unless a newer one stands in its place. */

@@ -31,22 +31,20 @@ export class ListingReader {
 
   #kept(disk: string): readonly TreeRow[] {
     const known = new Map(this.#rows.get(disk)?.map((row) => [row.revision, row]));
+    const tagLists = new Map<string, readonly string[]>();
     return this.#repository.revisions(disk).map((row) => {
       const old = known.get(row.revision);
-      return old !== undefined && isSameRow(old, row) ? old : slim(row);
+      if (old !== undefined && isSameRow(old, row)) return old;
+      const joined = row.tags.join();
+      const tags = tagLists.get(joined) ?? row.tags;
+      tagLists.set(joined, tags);
+      return slim(row, tags);
     });
   }
 }
 
-/** The row without what the tree does not show. */
-function slim({
-  disk,
-  revision,
-  createdAt,
-  storedBytes,
-  tags,
-  trust,
-  protected: isProtected,
-}: TreeRow): TreeRow {
-  return { disk, revision, createdAt, storedBytes, tags, trust, protected: isProtected };
+/** The row with what the tree shows alone, and its tags in a list that rows share. */
+function slim(row: TreeRow, tags: readonly string[]): TreeRow {
+  const { disk, revision, createdAt, storedBytes, trust } = row;
+  return { disk, revision, createdAt, storedBytes, tags, trust, protected: row.protected };
 }
