@@ -43,7 +43,11 @@ export async function makeFileSystem(
 }
 
 /** A GPT disk with these partitions, each as long as its image. */
-export async function makeDisk(path: string, partitions: readonly PartitionPlan[]): Promise<void> {
+export async function makeDisk(
+  path: string,
+  partitions: readonly PartitionPlan[],
+  sectorBytes = 512,
+): Promise<void> {
   const sizes = await Promise.all(partitions.map(async ({ image }) => (await stat(image)).size));
   await writeFile(path, '');
   await truncate(
@@ -51,10 +55,17 @@ export async function makeDisk(path: string, partitions: readonly PartitionPlan[
     sizes.reduce((sum, size) => sum + size, 2 * MIB),
   );
   const lines = partitions.map(
-    ({ name }, index) => `size=${(sizes[index] ?? 0) / 512}, type=L, name="${name}"`,
+    ({ name }, index) => `size=${(sizes[index] ?? 0) / sectorBytes}, type=L, name="${name}"`,
   );
-  await writeFile(`${path}.sfdisk`, `label: gpt\nfirst-lba: 2048\n${lines.join('\n')}\n`);
-  await run('sh', ['-c', 'sfdisk -q "$0" < "$0.sfdisk"', path]);
+  const script = `label: gpt\nfirst-lba: ${MIB / sectorBytes}\n${lines.join('\n')}\n`;
+  await writeFile(`${path}.sfdisk`, script);
+  const attach = ['--find', '--show', `--sector-size=${sectorBytes}`, path];
+  const device = (await run('losetup', attach)).trim();
+  try {
+    await run('sh', ['-c', 'sfdisk -q --no-reread --no-tell-kernel "$0" < "$1"', device, `${path}.sfdisk`]);
+  } finally {
+    await run('losetup', ['--detach', device]);
+  }
   let offsetBytes = MIB;
   for (const [index, { image }] of partitions.entries()) {
     await run('dd', [
@@ -69,18 +80,40 @@ export async function makeDisk(path: string, partitions: readonly PartitionPlan[
   }
 }
 
-/** A copy of an ext4 image taken while it is mounted and written to, as a backup of a running machine is. */
-export async function dirtyCopy(image: string, copy: string, mountpoint: string): Promise<void> {
-  await run('mount', ['-o', 'loop', image, mountpoint]);
+/** What a guest has synced just before its disk was copied. */
+export const SYNCED = { 'late.txt': Buffer.from('late'), 'late.big': Buffer.alloc(700_001, 'synced ') };
+
+/** Calls `copy` with the block device of an image that is mounted and was just written to, as a running machine's
+ *  is: what was synced is in the journal and nowhere else. */
+export async function whileInUse(
+  image: string,
+  mountpoint: string,
+  copy: (device: string) => Promise<unknown>,
+): Promise<void> {
+  const device = (await run('losetup', ['--find', '--show', image])).trim();
   try {
-    const file = await open(join(mountpoint, 'late.txt'), 'w');
-    await file.write('late');
-    await file.sync();
-    await file.close();
-    await run('cp', ['--sparse=always', image, copy]);
+    // A second file system of the same UUID may be mounted: revisions of this image.
+    const type = (await run('blkid', ['-p', '-o', 'value', '-s', 'TYPE', image])).trim();
+    await run('mount', ['-o', type === 'xfs' ? 'nouuid' : 'rw', device, mountpoint]);
+    try {
+      for (const [name, content] of Object.entries(SYNCED)) {
+        const file = await open(join(mountpoint, name), 'w');
+        await file.write(content);
+        await file.sync();
+        await file.close();
+      }
+      await copy(device);
+    } finally {
+      await run('umount', [mountpoint]);
+    }
   } finally {
-    await run('umount', [mountpoint]);
+    await run('losetup', ['--detach', device]);
   }
+}
+
+/** A copy of an image as it is while it is in use. */
+export function dirtyCopy(image: string, copy: string, mountpoint: string): Promise<void> {
+  return whileInUse(image, mountpoint, () => run('cp', ['--sparse=always', image, copy]));
 }
 
 /** What mkfs.xfs -p reads: a tree with a file at the top and one below. */

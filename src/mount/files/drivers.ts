@@ -11,11 +11,14 @@ interface Driver {
   readonly skipJournal: string | null;
 }
 
+/** The superblock of a guest can ask for a panic of the machine that mounts it. */
+const NO_PANIC = 'errors=continue';
+
 /** By the kind that the survey names. */
 const DRIVERS: Readonly<Record<string, Driver>> = {
-  ext2: { name: 'ext2', options: [], skipJournal: null },
-  ext3: { name: 'ext3', options: [], skipJournal: 'noload' },
-  ext4: { name: 'ext4', options: [], skipJournal: 'noload' },
+  ext2: { name: 'ext2', options: [NO_PANIC], skipJournal: null },
+  ext3: { name: 'ext3', options: [NO_PANIC], skipJournal: 'noload' },
+  ext4: { name: 'ext4', options: [NO_PANIC], skipJournal: 'noload' },
   // Revisions of one disk carry one UUID, and so does the disk itself where it is mounted here.
   xfs: { name: 'xfs', options: ['nouuid'], skipJournal: 'norecovery' },
   btrfs: { name: 'btrfs', options: [], skipJournal: 'rescue=nologreplay' },

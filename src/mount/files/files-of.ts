@@ -10,13 +10,17 @@ import { type FilesOptions, type FilesResult, mountFiles } from './mount-files.j
 export async function filesOf(
   repository: Repository,
   expression: string,
-  options: Omit<FilesOptions, 'repository' | 'row' | 'survey'>,
+  options: Omit<FilesOptions, 'repository' | 'row' | 'facts'>,
 ): Promise<{ result: FilesResult; notes: readonly string[] }> {
   const { row, notes } = repository.find(expression, { bareDiskMeansLatest: true });
-  const image = await openImage(repository.diskDir(row.disk), row.revision);
+  const diskDir = repository.diskDir(row.disk);
+  const manifest = repository.manifest(row.disk, row.revision);
+  const image = await openImage(diskDir, row.revision);
   try {
-    const survey = await surveyOf(image, repository.manifest(row.disk, row.revision));
-    const result = await mountFiles({ ...options, repository: repository.dir, row, survey });
+    const { sizeBytes, allocatedBytes } = image;
+    const survey = await surveyOf(image, manifest);
+    const facts = { diskDir, manifest, survey, sizeBytes, allocatedBytes, allocatedIn: () => undefined };
+    const result = await mountFiles({ ...options, repository: repository.dir, row, facts });
     return { result, notes };
   } finally {
     image.close();
