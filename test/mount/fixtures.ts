@@ -35,7 +35,7 @@ export function fileSystem(kind: string, label: string | null = null) {
   return { kind, label, uuid: null, sizeBytes: null, clean: true };
 }
 
-export function survey(changes: Partial<Survey> = {}): Survey {
+function survey(changes: Partial<Survey> = {}): Survey {
   return { table: null, partitions: [], volumes: [], problems: [], ...changes };
 }
 

@@ -1,15 +1,13 @@
-/** A place for tests of real mounts: directories, plain images that the plain server serves, mounts of them.
+/** A place for tests of real mounts: directories, images, a repository of real backups of them, mounts of it.
  *  Everything is undone by `dispose`, also after a failure: killing a server by its id aborts its connection, so
  *  that nothing that hangs on a mount hangs for long. Nothing here blocks the event loop on a mount. */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { EngineName } from '../../src/mount/engine/engine.js';
-import type { TreeRow } from '../../src/mount/listing.js';
 import { type MountOptions, type MountResult, mount } from '../../src/mount/session/mount.js';
 import { mountAt, mountTable } from '../../src/mount/session/mount-table.js';
 import {
@@ -19,21 +17,15 @@ import {
   removeRecord,
   type SessionRecord,
 } from '../../src/mount/session/session-record.js';
-import type { Survey } from '../../src/native/index.js';
-import { row, survey } from './fixtures.js';
-
-export const PLAIN_SERVER = fileURLToPath(new URL('./plain-server.mjs', import.meta.url));
+import { lockDisk, type StateFile, writeState } from '../../src/native/index.js';
+import { backUp } from './real-store.js';
 
 const execute = promisify(execFile);
 
-export interface PlainRevision {
-  readonly content: Buffer;
+interface RevisionOptions {
   /** The length of the image where it is more than the content: the rest is a hole. */
   readonly sizeBytes?: number;
-  readonly row?: Partial<TreeRow>;
-  readonly survey?: Partial<Survey>;
-  readonly damaged?: readonly [offset: number, length: number][];
-  readonly delayMs?: number;
+  readonly tags?: readonly string[];
 }
 
 export class MountLab implements AsyncDisposable {
@@ -56,24 +48,72 @@ export class MountLab implements AsyncDisposable {
     return join(this.directory, 'mount');
   }
 
-  /** Adds or replaces a revision in the served directory. */
-  async addRevision(disk: string, revision: string, plain: PlainRevision): Promise<void> {
-    const { content, sizeBytes, damaged, delayMs } = plain;
-    await mkdir(join(this.repository, disk), { recursive: true });
-    const path = join(this.repository, disk, revision);
-    await writeFile(`${path}.raw`, content);
-    if (sizeBytes !== undefined) await truncate(`${path}.raw`, sizeBytes);
-    const about = { row: row(disk, revision, plain.row), survey: survey(plain.survey), damaged, delayMs };
-    await writeFile(`${path}.json`, JSON.stringify(about));
+  /** The image that revisions of `disk` are taken of: what it holds is what the newest must read as. */
+  source(disk = 'web01'): string {
+    return join(this.directory, `${disk}.source`);
   }
 
+  diskDir(disk = 'web01'): string {
+    return join(this.repository, 'disks', disk);
+  }
+
+  /** Where a revision's file is in the mount. */
+  inside(revision: string, name = 'disk.img', disk = 'web01'): string {
+    return join(this.mountpoint, disk, revision, name);
+  }
+
+  /** Takes a revision of what the source of `disk` holds now; its id. */
+  async backUp(disk = 'web01', tags?: readonly string[]): Promise<string> {
+    return backUp(this.repository, disk, this.source(disk), tags);
+  }
+
+  /** Lays `content` down as the source of `disk` and takes a revision of it; its id. */
+  async addRevision(disk: string, content: string | Buffer, options: RevisionOptions = {}): Promise<string> {
+    await writeFile(this.source(disk), content);
+    if (options.sizeBytes !== undefined) await truncate(this.source(disk), options.sizeBytes);
+    return this.backUp(disk, options.tags);
+  }
+
+  /** Takes a revision out of the repository as removing it does: its manifest and its state go. */
   async removeRevision(disk: string, revision: string): Promise<void> {
-    for (const suffix of ['json', 'raw']) await rm(join(this.repository, disk, `${revision}.${suffix}`));
+    const lock = lockDisk(this.diskDir(disk), 'a test');
+    try {
+      for (const suffix of ['json', 'state.json']) {
+        await rm(join(this.diskDir(disk), 'revisions', `${revision}.${suffix}`));
+      }
+    } finally {
+      lock.release();
+    }
+  }
+
+  async setState(disk: string, revision: string, state: Partial<StateFile>): Promise<void> {
+    const lock = lockDisk(this.diskDir(disk), 'a test');
+    try {
+      const whole: StateFile = { tags: ['manual'], trust: 'trusted', protected: false, ...state };
+      writeState(this.diskDir(disk), revision, whole, lock);
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** Flips a bit of the record that holds `bytes` as they are: random ones, which no codec makes smaller. */
+  async damage(disk: string, bytes: Buffer): Promise<void> {
+    const segments = join(this.diskDir(disk), 'segments');
+    for (const name of await readdir(segments)) {
+      const at = (await readFile(join(segments, name))).indexOf(bytes);
+      if (at < 0) continue;
+      const file = await open(join(segments, name), 'r+');
+      const flipped = Buffer.from([(bytes[100] ?? 0) ^ 0x10]);
+      await file.write(flipped, 0, 1, at + 100);
+      await file.close();
+      return;
+    }
+    throw new Error('no record holds these bytes as they are');
   }
 
   async mount(engine: EngineName, options: Partial<MountOptions> = {}): Promise<MountResult> {
     const { repository, mountpoint } = this;
-    const result = await mount({ repository, mountpoint, engine, serverEntry: PLAIN_SERVER, ...options });
+    const result = await mount({ repository, mountpoint, engine, ...options });
     const record = await readRecord(result.mountpoint);
     if (record !== null) this.#records.push(record);
     return result;

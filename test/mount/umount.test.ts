@@ -12,7 +12,6 @@ import { unmount } from '../../src/mount/session/unmount.js';
 import { describeMounts } from './can-mount.js';
 import { endProcess, isMounted, MountLab, run, until } from './mount-lab.js';
 
-const REVISION = '20261119T201500Z-k3f8';
 const HUNG_FOR_GOOD_MS = 30_000;
 
 describeMounts(() =>
@@ -21,14 +20,14 @@ describeMounts(() =>
     const helpers: ChildProcess[] = [];
     beforeEach(async () => {
       lab = await MountLab.make();
-      await lab.addRevision('web01', REVISION, { content: Buffer.from('content') });
+      await lab.addRevision('web01', 'content');
     });
     afterEach(async () => {
       for (const helper of helpers.splice(0)) helper.kill('SIGKILL');
       await lab[Symbol.asyncDispose]();
     });
 
-    const image = () => join(lab.mountpoint, 'web01', REVISION, 'disk.img');
+    const image = () => lab.inside('latest');
 
     /** A program that runs until the test ends; resolves when it has said something. */
     async function helper(file: string, args: readonly string[]): Promise<ChildProcess & { pid: number }> {

@@ -4,24 +4,23 @@ import { chmod, chown, mkdir, open, readdir, readFile, symlink, writeFile } from
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EngineName } from '../../src/mount/engine/engine.js';
-import { isRunning } from '../../src/mount/session/process-identity.js';
-import { unmount } from '../../src/mount/session/unmount.js';
-import { endProcess, isMounted, MountLab, PLAIN_SERVER, run, until } from './mount-lab.js';
+import type { EngineName } from '../../../src/mount/engine/engine.js';
+import { isRunning } from '../../../src/mount/session/process-identity.js';
+import { unmount } from '../../../src/mount/session/unmount.js';
+import { endProcess, isMounted, MountLab, run, until } from '../mount-lab.js';
 
-const REVISION = '20261119T201500Z-k3f8';
-const MOUNT_ONCE = fileURLToPath(new URL('./mount-once.mjs', import.meta.url));
+const MOUNT_ONCE = fileURLToPath(new URL('../mount-once.mjs', import.meta.url));
 
 export function sessionSuite(engine: EngineName): void {
   describe(`a session of ${engine}`, () => {
     let lab: MountLab;
     beforeEach(async () => {
       lab = await MountLab.make();
-      await lab.addRevision('web01', REVISION, { content: Buffer.from('content') });
+      await lab.addRevision('web01', 'content');
     });
     afterEach(() => lab[Symbol.asyncDispose]());
 
-    const image = (mountpoint = lab.mountpoint) => join(mountpoint, 'web01', REVISION, 'disk.img');
+    const image = (mountpoint = lab.mountpoint) => join(mountpoint, 'web01/latest/disk.img');
     const reads = async (mountpoint = lab.mountpoint) =>
       (await readFile(image(mountpoint), 'utf8')) === 'content';
 
@@ -108,12 +107,12 @@ export function sessionSuite(engine: EngineName): void {
 
     it('a mount right after the kill of the session wins over the old server', async () => {
       await lab.mount(engine);
-      const { session } = await lab.session();
+      const { session, server } = await lab.session();
       endProcess(session.pid);
       await until(async () => !isRunning(session));
       await lab.mount(engine);
       expect(await reads()).toBe(true);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await until(async () => !isRunning(server));
       expect(await reads()).toBe(true);
     });
 
@@ -180,9 +179,10 @@ export function sessionSuite(engine: EngineName): void {
 
     it('an unmount by hand ends the session, and a new mount is not disturbed by the old one', async () => {
       await lab.mount(engine);
+      const first = await lab.session();
       await run('umount', [lab.mountpoint]);
       await lab.mount(engine);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await until(async () => !isRunning(first.session) && !isRunning(first.server));
       expect(await reads()).toBe(true);
       const { session } = await lab.session();
       expect(isRunning(session)).toBe(true);
@@ -230,7 +230,7 @@ export function sessionSuite(engine: EngineName): void {
       });
 
       it('a mount point inside the repository, one that is mounted, and a path too long', async () => {
-        const inside = join(lab.repository, 'web01', 'inside');
+        const inside = join(lab.repository, 'inside');
         await mkdir(inside);
         expect(await refusal(inside)).toMatchObject({
           code: 'USAGE',
@@ -285,7 +285,7 @@ export function sessionSuite(engine: EngineName): void {
       await mkdir(runtime, { mode: 0o700 });
       await chown(runtime, 65534, 65534);
       const command = `mount --bind "$0" /dev/fuse && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`;
-      const program = [process.execPath, MOUNT_ONCE, lab.repository, lab.mountpoint, PLAIN_SERVER];
+      const program = [process.execPath, MOUNT_ONCE, lab.repository, lab.mountpoint, engine];
       const environment = ['env', `XDG_RUNTIME_DIR=${runtime}`];
       const args = ['-m', '--propagation', 'private', 'sh', '-c', command, node, ...environment, ...program];
       expect(JSON.parse(await run('unshare', args))).toEqual({

@@ -1,0 +1,4 @@
+import { describeMounts } from './can-mount.js';
+import { sessionSuite } from './suites/session-suite.js';
+
+describeMounts(() => sessionSuite('native'));

@@ -1,0 +1,4 @@
+import { describeMounts } from './can-mount.js';
+import { engineSuite } from './engine-suite.js';
+
+describeMounts(() => engineSuite('native'));
