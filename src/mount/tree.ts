@@ -8,7 +8,7 @@ import type { DirectoryNode, Entries, Node, RevisionNode } from './node.js';
 import { compareListings, isSameState, revisionKey, type TreeChange } from './tree-change.js';
 
 /** Insides kept; the least recently made goes first and is made again when asked for. */
-const INSIDES_MAX = 1024;
+const INSIDES_MAX = 256;
 
 export interface TreeOptions {
   /** Opens the image and looks at it. */

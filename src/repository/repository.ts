@@ -111,6 +111,12 @@ export class Repository implements AsyncDisposable {
     });
   }
 
+  /** Rows of a disk that were read under the same mark are the same; null where that cannot be told yet, because
+   *  something has just changed. Much cheaper than reading them. */
+  listingMark(disk: string): string | null {
+    return this.#catalog.folder(disk)?.identity?.join() ?? null;
+  }
+
   /** The newest revision of a disk, whatever its trust; undefined when there is none or no such disk. */
   newest(disk: string): RevisionRow | undefined {
     return this.hasDisk(disk) ? this.revisions(disk).at(-1) : undefined;

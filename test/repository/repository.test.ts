@@ -50,6 +50,21 @@ function age(disk: string): void {
 }
 
 describe('a listing follows the directories', () => {
+  test('a disk has another mark as soon as its rows are others, and none while that may still come', async () => {
+    const { revision } = await lab.backup('web', { source: image });
+    expect(lab.repo.listingMark('web')).toBeNull();
+    expect(lab.repo.listingMark('none')).toBeNull();
+    const settled = async () => {
+      await lab.repo.refresh();
+      return lab.repo.listingMark('web');
+    };
+    await expect.poll(settled, { timeout: 8000 }).not.toBeNull();
+    const mark = lab.repo.listingMark('web');
+    expect(await settled()).toBe(mark);
+    await tag(lab.repo, { revision: `web@${revision}`, action: 'add', tags: ['x'] });
+    expect(lab.repo.listingMark('web')).not.toBe(mark);
+  });
+
   test('a disk that is copied in, renamed or removed needs no command', async () => {
     await lab.backup('web', { source: image });
     cpSync(inDisk('web'), inDisk('copy'), { recursive: true });

@@ -12,6 +12,8 @@ export interface ServedRepository {
   /** Of one disk, in the order of their sequence.
    *  @throws {CairnError} NO_SUCH_DISK */
   revisions(disk: string): readonly TreeRow[];
+  /** Rows of a disk that were read under the same mark are the same; null where that cannot be told. */
+  listingMark(disk: string): string | null;
   diskDir(disk: string): string;
   manifest(disk: string, revision: string): Manifest;
   openImage(disk: string, revision: string): Promise<Image>;

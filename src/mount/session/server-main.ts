@@ -11,6 +11,7 @@ runServer(async (directory, log) => {
     refresh: () => repository.refresh(),
     disks: () => repository.disks(),
     revisions: (disk) => repository.revisions(disk),
+    listingMark: (disk) => repository.listingMark(disk),
     diskDir: (disk) => repository.diskDir(disk),
     manifest: (disk, revision) => repository.manifest(disk, revision),
     openImage: (disk, revision) => openImage(repository.diskDir(disk), revision),
