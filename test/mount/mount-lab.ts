@@ -29,7 +29,8 @@ interface RevisionOptions {
 }
 
 export class MountLab implements AsyncDisposable {
-  readonly #records: SessionRecord[] = [];
+  /** All that were started here, also those that have ended. */
+  readonly sessions: SessionRecord[] = [];
 
   private constructor(readonly directory: string) {}
 
@@ -115,7 +116,7 @@ export class MountLab implements AsyncDisposable {
     const { repository, mountpoint } = this;
     const result = await mount({ repository, mountpoint, engine, ...options });
     const record = await readRecord(result.mountpoint);
-    if (record !== null) this.#records.push(record);
+    if (record !== null) this.sessions.push(record);
     return result;
   }
 
@@ -133,7 +134,7 @@ export class MountLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { mountpoint, session, server } of this.#records) {
+    for (const { mountpoint, session, server } of this.sessions) {
       await run('umount', ['-l', '-i', '-c', '--', mountpoint]).catch(() => {});
       for (const { pid } of [session, server]) endProcess(pid);
       await until(async () => !(await isMounted(mountpoint)));
