@@ -118,7 +118,7 @@ impl Image {
     pub fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         // Who asks for several blocks reads on, or is the kernel, which keeps what it asked for.
         // Decoding them into place saves a copy and leaves the cache to others: a fifth faster for
-        // blocks that do not shrink, with two threads two thirds.
+        // blocks that do not shrink, with two threads three quarters.
         let block_size = u64::from(self.geometry.block_size());
         let reads_on = into.len() as u64 > block_size;
         self.read_with(into, offset, |wanted, part| {

@@ -8,6 +8,7 @@
 //! for itself.
 
 mod caches;
+mod spares;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Records {
     /// As [`Records::block_into`].
     pub fn block(&self, pointer: &BlockPointer, len: usize) -> Result<Arc<[u8]>> {
         let block = self.caches.blocks.get_or_insert_with(&pointer.digest, || {
-            let mut block: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+            let mut block = self.caches.spares.buffer(len);
             self.block_into(pointer, Arc::get_mut(&mut block).ok_or(Error::Worker)?)?;
             Ok::<_, Error>(block)
         })?;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
+use super::spares::Spares;
 use crate::digest::Digest;
 use crate::map::Page;
 use crate::segment::{RECORD_COUNT_MAX, SegmentReader};
@@ -59,22 +60,25 @@ impl Default for CacheBudget {
 /// Each kind has its budget, whatever the number of disks.
 pub struct Caches {
     pub(super) open: Cache<(u64, u32), Arc<SegmentReader>, ByMemory>,
-    pub(super) pages: ByDigest<Arc<Page>>,
-    pub(super) blocks: ByDigest<Arc<[u8]>>,
+    pub(super) pages: ByDigest<Arc<Page>, DefaultLifecycle<Digest, Arc<Page>>>,
+    pub(super) blocks: ByDigest<Arc<[u8]>, Spares>,
+    pub(super) spares: Spares,
     next_reader: AtomicU64,
 }
 
 /// What was verified against its digest is the same for every disk.
-pub(super) type ByDigest<T> = Cache<Digest, T, ByMemory, DigestHashers>;
+type ByDigest<T, L> = Cache<Digest, T, ByMemory, DigestHashers, L>;
 
 impl Caches {
     /// Empty ones. They fill as they are used.
     #[must_use]
     pub fn new(budget: CacheBudget) -> Self {
+        let spares = Spares::default();
         Self {
-            open: sized(OPEN_SEGMENTS_BYTES, SEGMENT_LEN_MAX),
-            pages: sized(budget.pages_bytes, PAGE_LEN_MAX),
-            blocks: sized(budget.blocks_bytes, u64::from(BLOCK_SIZE_MAX)),
+            open: sized(OPEN_SEGMENTS_BYTES, SEGMENT_LEN_MAX, DefaultLifecycle::default()),
+            pages: sized(budget.pages_bytes, PAGE_LEN_MAX, DefaultLifecycle::default()),
+            blocks: sized(budget.blocks_bytes, BLOCK_SIZE_MAX.into(), spares.clone()),
+            spares,
             next_reader: AtomicU64::new(0),
         }
     }
@@ -85,12 +89,13 @@ impl Caches {
     }
 }
 
-fn sized<K, V, B>(bytes: u64, len_max: u64) -> Cache<K, V, ByMemory, B>
+fn sized<K, V, B, L>(bytes: u64, len_max: u64, lifecycle: L) -> Cache<K, V, ByMemory, B, L>
 where
     K: Eq + std::hash::Hash,
     V: Clone,
     ByMemory: Weighter<K, V>,
     B: BuildHasher + Clone + Default,
+    L: Lifecycle<K, V> + Clone,
 {
     // What is larger than the hot part of a shard is never kept.
     let fitting = (bytes / (len_max * 5 / 2)).clamp(1, SHARDS_MAX);
@@ -104,9 +109,9 @@ where
         .ghost_allocation(GHOST_PART)
         .build();
     match options {
-        Ok(options) => Cache::with_options(options, ByMemory, B::default(), DefaultLifecycle::default()),
+        Ok(options) => Cache::with_options(options, ByMemory, B::default(), lifecycle),
         // Only capacities that were not given are refused, and both were.
-        Err(_) => Cache::with(items, bytes, ByMemory, B::default(), DefaultLifecycle::default()),
+        Err(_) => Cache::with(items, bytes, ByMemory, B::default(), lifecycle),
     }
 }
 
