@@ -9,7 +9,7 @@ import type { FilesOptions, FilesResult } from '../../src/mount/files/mount-file
 import { unmountFiles } from '../../src/mount/files/unmount-files.js';
 import { loopDevices } from '../../src/mount/session/loop-devices.js';
 import { mountTable } from '../../src/mount/session/mount-table.js';
-import { runDirectory } from '../../src/mount/session/run-directory.js';
+import { runDirectory, runPathFor } from '../../src/mount/session/run-directory.js';
 import { openImage } from '../../src/native/index.js';
 import { openRepository } from '../../src/repository/repository.js';
 import { isMounted, MountLab } from './mount-lab.js';
@@ -87,7 +87,8 @@ export class FilesLab {
    *  machine come and go meanwhile. */
   async left(): Promise<string[]> {
     const views = await Promise.all(this.#mountpoints.map(viewPath));
-    const marks = [this.lab.directory, ...this.#revisions, ...views.map(digestOf)];
+    const sessions = await Promise.all(views.map((view) => runPathFor(view, 'mount', '')));
+    const marks = [this.lab.directory, ...this.#revisions, ...[...views, ...sessions].map(digestOf)];
     const isOurs = (text: string) => marks.some((mark) => text.includes(mark));
     return [
       ...(await loopDevices()).map((found) => `${found.device} ${found.backingFile}`),
@@ -122,6 +123,6 @@ export class FilesLab {
   }
 }
 
-function digestOf(view: string): string {
-  return view.slice(view.lastIndexOf('-') + 1);
+function digestOf(path: string): string {
+  return path.slice(path.lastIndexOf('-') + 1);
 }

@@ -8,7 +8,7 @@ import { detach } from '../session/detach.js';
 import { holdersOf } from '../session/holders.js';
 import { type LoopDevice, loopDevices } from '../session/loop-devices.js';
 import { mountAt, mountTable } from '../session/mount-table.js';
-import { removeLogs } from '../session/session-record.js';
+import { readRecord, removeLogs, removeRecord } from '../session/session-record.js';
 import { unmount } from '../session/unmount.js';
 import { release } from './claim.js';
 import { type FilesRecord, isLoopOf, removeFilesRecord } from './files-record.js';
@@ -20,20 +20,32 @@ const GONE_MS_MAX = 10_000;
 /** Takes away, from the outside in: the guest's file system, the loop device, the private mount, its directory, and
  *  last the record, which this process must have claimed. What is not there is passed over, so that it can be
  *  called after any failure, and again.
+ *  @returns sentences on what had to be done beyond unmounting
  *  @throws {CairnError} MOUNT_FAILED where it is in use; what is left then is still recorded */
-export async function undo(record: FilesRecord): Promise<void> {
+export async function undo(record: FilesRecord): Promise<readonly string[]> {
+  let warnings: readonly string[] = [];
   try {
     await removeDevices(record);
-    if (mountAt(await mountTable(), record.view) !== undefined) await unmount({ mountpoint: record.view });
+    if (mountAt(await mountTable(), record.view) !== undefined) {
+      warnings = (await unmount({ mountpoint: record.view })).warnings ?? [];
+    }
     await rmdir(record.view).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error;
     });
-    await removeLogs(record.view);
+    await removeSessionFiles(record.view);
   } catch (error) {
     await release(record);
     throw error;
   }
   await removeFilesRecord(record.mountpoint);
+  return warnings;
+}
+
+/** A session that was killed leaves its record. */
+async function removeSessionFiles(view: string): Promise<void> {
+  const record = await readRecord(view);
+  if (record !== null) await removeRecord(view, record.session);
+  await removeLogs(view);
 }
 
 /** The devices of a record; more than one only where something went very wrong. */

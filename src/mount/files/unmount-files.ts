@@ -5,9 +5,15 @@ import { canonicalMountpoint } from '../session/mountpoint.js';
 import { claimRecorded } from './claim.js';
 import { undo } from './undo.js';
 
+interface UnmountFilesResult {
+  readonly mountpoint: string;
+  /** Absent where there are none. */
+  readonly warnings?: readonly string[];
+}
+
 /** @throws {CairnError} USAGE where nothing of ours is there, MOUNT_FAILED where it is in use, LOCKED where another
  *  call works on it. */
-export async function unmountFiles(path: string): Promise<{ mountpoint: string }> {
+export async function unmountFiles(path: string): Promise<UnmountFilesResult> {
   const mountpoint = await canonicalMountpoint(path);
   const record = await claimRecorded(mountpoint);
   if (record === null) {
@@ -15,6 +21,6 @@ export async function unmountFiles(path: string): Promise<{ mountpoint: string }
       hint: '“cairn files --list” shows what is.',
     });
   }
-  await undo(record);
-  return { mountpoint };
+  const warnings = await undo(record);
+  return warnings.length > 0 ? { mountpoint, warnings } : { mountpoint };
 }
