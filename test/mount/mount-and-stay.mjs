@@ -1,7 +1,5 @@
-/** Mounts a directory of plain images and ends; the session stays. For tests in another mount namespace. */
-import { fileURLToPath } from 'node:url';
+/** Mounts a repository and ends; the session stays. For tests in another mount namespace. */
 import { mount } from '../../dist/mount/session/mount.js';
 
 const [repository, mountpoint, engine] = process.argv.slice(2);
-const serverEntry = fileURLToPath(new URL('./plain-server.mjs', import.meta.url));
-await mount({ repository, mountpoint, engine, serverEntry });
+await mount({ repository, mountpoint, engine });

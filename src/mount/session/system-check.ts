@@ -8,13 +8,11 @@ import { runCommand } from './command.js';
 export async function checkSystem(allowOther: boolean): Promise<void> {
   await checkDevice();
   if (process.geteuid?.() === 0) return;
-  if ((await runCommand('fusermount', ['--version'])).outcome === 'not-found') {
+  if (!(await hasFusermount())) {
     throw new CairnError(
       'MOUNT_FAILED',
-      'The program fusermount is missing, which mounts for ordinary users.',
-      {
-        hint: 'Install it: apt-get install fuse3.',
-      },
+      'The program fusermount3 is missing, which mounts for ordinary users.',
+      { hint: 'Install it: apt-get install fuse3.' },
     );
   }
   if (allowOther && !(await mayLetOthersIn())) {
@@ -22,6 +20,14 @@ export async function checkSystem(allowOther: boolean): Promise<void> {
       hint: 'Let root add the line user_allow_other to /etc/fuse.conf.',
     });
   }
+}
+
+/** Version 2 has it under another name. */
+async function hasFusermount(): Promise<boolean> {
+  for (const program of ['fusermount3', 'fusermount']) {
+    if ((await runCommand(program, ['--version'])).outcome !== 'not-found') return true;
+  }
+  return false;
 }
 
 async function checkDevice(): Promise<void> {
