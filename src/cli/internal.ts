@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 export async function runInternal(program: Command, argv: readonly string[]): Promise<string | null> {
   const [command, ...words] = argv;
   if (command === '__man') return (await import('./man.js')).manPage(program);
-  if (command === '__mount') return (await import('./mount-helper.js')).runMountHelper(words);
+  if (command === '__mount') return (await import('./fstab-mount.js')).mountForFstab(words);
   if (command === '__complete') return completionLines(program, words);
   return null;
 }

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { parseHelperArguments } from '../../src/cli/mount-helper.js';
+import { parseFstabMount } from '../../src/cli/fstab-mount.js';
 
-const parse = (...options: string[]) => parseHelperArguments(['/repo', '/mnt', ...options]);
+const parse = (...options: string[]) => parseFstabMount(['/repo', '/mnt', ...options]);
 const refusal = (...argv: string[]) => {
   try {
-    parseHelperArguments(argv);
+    parseFstabMount(argv);
     return null;
   } catch (error) {
     return error;

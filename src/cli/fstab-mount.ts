@@ -6,7 +6,7 @@ import { nearest } from '../base/nearest.js';
 import { visible } from '../base/visible.js';
 import { ENGINE_NAMES, type EngineName } from '../mount/engine/engine.js';
 
-export interface HelperRequest {
+export interface FstabMount {
   readonly repository: string;
   readonly mountpoint: string;
   readonly disks: readonly string[];
@@ -29,7 +29,7 @@ const GENERIC_OPTIONS = new Set(
 );
 
 /** @throws {CairnError} USAGE */
-export function parseHelperArguments(argv: readonly string[]): HelperRequest {
+export function parseFstabMount(argv: readonly string[]): FstabMount {
   const operands: string[] = [];
   const options: string[] = [];
   const flags = new Set<string>();
@@ -55,8 +55,8 @@ export function parseHelperArguments(argv: readonly string[]): HelperRequest {
 
 /** Mounts, and returns what to print. A repository that is mounted there already is what `mount -a` wants.
  *  @throws {CairnError} as `mount` */
-export async function runMountHelper(argv: readonly string[]): Promise<string> {
-  const { fake, verbose, ...request } = parseHelperArguments(argv);
+export async function mountForFstab(argv: readonly string[]): Promise<string> {
+  const { fake, verbose, ...request } = parseFstabMount(argv);
   const where = visible(request.mountpoint);
   if (fake) return '';
   const [{ mount }, { servedAt }] = await Promise.all([
@@ -72,7 +72,7 @@ export async function runMountHelper(argv: readonly string[]): Promise<string> {
   return verbose ? `Mounted at ${where} (pid ${pid}).\n` : '';
 }
 
-type OwnOptions = Pick<HelperRequest, 'disks' | 'engine' | 'group' | 'allowOther'>;
+type OwnOptions = Pick<FstabMount, 'disks' | 'engine' | 'group' | 'allowOther'>;
 
 /** `sloppy` passes over what is not known (`-s`). */
 function readOptions(options: readonly string[], sloppy: boolean): OwnOptions {
