@@ -1,7 +1,7 @@
 /** `cairn umount` on mounts in every state, and the end of sessions whose server does not answer. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ENGINE_NAMES } from '../../src/mount/engine/engine.js';
@@ -174,8 +174,7 @@ describeMounts(() =>
       const { session, server } = await lab.session();
       await holder();
       await stop(server.pid);
-      const stat = spawn('stat', ['-f', lab.mountpoint], { stdio: 'ignore' });
-      helpers.push(stat);
+      helpers.push(spawn('stat', ['-f', lab.mountpoint], { stdio: 'ignore' }));
       endProcess(session.pid, 'SIGTERM');
       await until(async () => !isRunning(session), HUNG_FOR_GOOD_MS);
       expect([isRunning(server), await isMounted(lab.mountpoint)]).toEqual([false, false]);
@@ -224,6 +223,14 @@ describeMounts(() =>
         const path = await logPath(lab.mountpoint);
         expect(await files()).toEqual([expect.stringMatching(/\.log\.old$/)]);
         expect(await readFile(previousLog(path), 'utf8')).toContain('the server died');
+      });
+
+      it('starts again when it has become long, and what it held is kept once', async () => {
+        await lab.mount(engine);
+        const path = await logPath(lab.mountpoint);
+        await writeFile(path, `{"level":50}\n${' '.repeat(5 * 1024 * 1024)}\n`, { flag: 'a' });
+        await until(async () => (await stat(path)).size === 0, 30_000);
+        expect((await stat(previousLog(path))).size).toBeGreaterThan(5 * 1024 * 1024);
       });
 
       it('is removed a month after its session has ended, whoever mounts then', async () => {

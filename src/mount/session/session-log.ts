@@ -1,9 +1,9 @@
-/** How long the log files of sessions in the background stay. They lie in memory, so there is an end to them:
- *  a log that tells of nothing goes with its session; one that holds a warning, an error or what a library said
- *  stays, and so does the one before it, until they are replaced by later ones or have not been written for a month.
- *  So a mount point has two at most, and one that is not used any more has none. */
-import { fstatSync } from 'node:fs';
-import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+/** How long the log files of sessions in the background stay, and how large they grow. They lie in memory, so there
+ *  is an end to both: a log that tells of nothing goes with its session; one that holds a warning, an error or what a
+ *  library said stays, and so does the one before it, until they are replaced by later ones or have not been written
+ *  for a month. So a mount point has two at most, of a few MiB, and one that is not used any more has none. */
+import { fstatSync, ftruncateSync } from 'node:fs';
+import { copyFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isRunning } from './process-identity.js';
 import { runDirectory } from './run-directory.js';
@@ -11,7 +11,21 @@ import { logPath, previousLog, readRecord, type SessionRecord } from './session-
 
 const WARN_LEVEL = 40;
 const KEPT_MS_MAX = 30 * 24 * 3_600_000;
+const SIZE_BYTES_MAX = 4 * 1024 * 1024;
+const SIZE_CHECKED_MS = 10_000;
 const STDERR = 2;
+
+/** Starts another log whenever that of this process, its standard error, has become too long; the one before it is
+ *  kept. Its server writes to the same file, so it is emptied and not replaced: both append. */
+export function keepLogShort(mountpoint: string): void {
+  const check = async () => {
+    const path = await logPath(mountpoint);
+    if (fstatSync(STDERR).size <= SIZE_BYTES_MAX || !(await isStandardError(path))) return;
+    await copyFile(path, previousLog(path));
+    ftruncateSync(STDERR);
+  };
+  setInterval(() => void check().catch(() => {}), SIZE_CHECKED_MS).unref();
+}
 
 /** Removes the log of this process, its standard error, where it says nothing that anybody should read. */
 export async function removeQuietLog(mountpoint: string): Promise<void> {

@@ -3,7 +3,7 @@
 import { createLogger } from '../../base/log.js';
 import { failure, type Report } from './protocol.js';
 import { Session, type SessionOptions } from './session.js';
-import { giveLogBack, removeOldLogs, removeQuietLog } from './session-log.js';
+import { giveLogBack, keepLogShort, removeOldLogs, removeQuietLog } from './session-log.js';
 
 export type SessionStart = Pick<SessionOptions, 'request' | 'serverEntry'>;
 
@@ -20,6 +20,7 @@ process.once('message', async (start: SessionStart) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => session.stop());
     process.off('disconnect', abandoned);
     report({ kind: 'ready', pid: process.pid });
+    keepLogShort(start.request.mountpoint);
     await removeOldLogs().catch((error) => log.info({ err: error }, 'old logs could not be removed'));
     if (await session.ended()) await removeQuietLog(start.request.mountpoint).catch(() => {});
     process.exit(0);
