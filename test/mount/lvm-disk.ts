@@ -1,6 +1,6 @@
 /** A guest's disk with logical volumes: a GPT of two physical volumes, and a volume group of hostile habits.
  *  The metadata is written by LVM's own tools, without device mapper; nothing is ever activated. */
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import type { Piece } from '../../src/native/index.js';
 import { run } from './mount-lab.js';
 import { KIB, MIB, patchwork } from './pattern.js';
@@ -40,31 +40,63 @@ export async function makeLvmDisk(path: string): Promise<Buffer> {
   const partitions = PV_OFFSETS.map(() => `size=${PV_BYTES / 512}, type=${LVM_TYPE}\n`).join('');
   await writeFile(`${path}.sfdisk`, `label: gpt\nfirst-lba: 2048\n${partitions}`);
   await run('sh', ['-c', 'sfdisk -q --wipe=always "$0" < "$0.sfdisk"', path]);
-  const devices: string[] = [];
-  try {
-    for (const offset of PV_OFFSETS) {
-      const args = ['-f', '--show', '-o', String(offset), '--sizelimit', String(PV_BYTES), path];
-      devices.push((await run('losetup', args)).trim());
-    }
-    await makeVolumes(devices);
-  } finally {
-    for (const device of devices) await run('losetup', ['-d', device]);
-  }
+  await withLoops(
+    path,
+    PV_OFFSETS.map((offset) => [offset, PV_BYTES]),
+    makeVolumes,
+  );
   return readFile(path);
 }
 
-async function makeVolumes(devices: readonly string[]): Promise<void> {
+/** A physical volume at `path` whose one volume holds what `content` does. */
+export async function makeVolume(path: string, group: string, name: string, content: string): Promise<void> {
+  const sizeMib = (await stat(content)).size / MIB;
+  await writeFile(path, '');
+  await truncate(path, (sizeMib + 4) * MIB);
+  await withLoops(path, [[0, (sizeMib + 4) * MIB]], async (devices) => {
+    const lvm = lvmOn(devices);
+    await lvm('pvcreate', '-y', ...devices);
+    await lvm('vgcreate', '-s', '1M', group, ...devices);
+    await lvm('lvcreate', ...UNSEEN, '-n', name, '-L', `${sizeMib}M`, group);
+  });
+  await run('dd', [`if=${content}`, `of=${path}`, 'bs=1M', 'seek=1', 'conv=notrunc,sparse', 'status=none']);
+}
+
+async function withLoops(
+  path: string,
+  parts: readonly (readonly [offset: number, length: number])[],
+  work: (devices: readonly string[]) => Promise<void>,
+): Promise<void> {
+  const devices: string[] = [];
+  try {
+    for (const [offset, length] of parts) {
+      const args = ['-f', '--show', '-o', String(offset), '--sizelimit', String(length), path];
+      devices.push((await run('losetup', args)).trim());
+    }
+    await work(devices);
+  } finally {
+    for (const device of devices) await run('losetup', ['-d', device]);
+  }
+}
+
+/** LVM's commands, with eyes for these devices alone. */
+function lvmOn(devices: readonly string[]) {
   const accepted = devices.map((device) => `"a|^${device}$|"`).join(',');
   const config = ['--config', `devices{filter=[${accepted},"r|.*|"]} backup{backup=0 archive=0}`];
-  const lvm = (command: string, ...args: string[]) =>
+  return (command: string, ...args: string[]) =>
     run('env', ['LVM_SUPPRESS_FD_WARNINGS=1', command, '-q', ...args, ...config]);
-  const create = (name: string, ...args: string[]) =>
-    lvm('lvcreate', '--driverloaded', 'n', '-y', '-an', '-Zn', '-Wn', '-n', name, ...args, GROUP);
+}
+
+/** Makes a volume without device mapper: neither activated nor wiped. */
+const UNSEEN = ['--driverloaded', 'n', '-y', '-an', '-Zn', '-Wn'] as const;
+
+async function makeVolumes(devices: readonly string[]): Promise<void> {
+  const lvm = lvmOn(devices);
   await lvm('pvcreate', '-y', ...devices);
   await lvm('vgcreate', '-s', '1M', GROUP, ...devices);
-  await create('a-striped', '-i', '2', '-I', '16k', '-L', '8M');
-  await create('split', '-L', '4M');
-  await create('other', '-L', '3M');
+  await lvm('lvcreate', ...UNSEEN, '-n', 'a-striped', '-i', '2', '-I', '16k', '-L', '8M', GROUP);
+  await lvm('lvcreate', ...UNSEEN, '-n', 'split', '-L', '4M', GROUP);
+  await lvm('lvcreate', ...UNSEEN, '-n', 'other', '-L', '3M', GROUP);
   await lvm('lvextend', '--driverloaded', 'n', '-L', '8M', `${GROUP}/split`);
 }
 
