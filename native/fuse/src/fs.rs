@@ -2,7 +2,7 @@
 //! call may come from any thread, and none waits for the owner of the mount.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
@@ -327,14 +327,14 @@ impl Fs {
         Ok(image)
     }
 
-    fn overlay(&self, ino: u64, dir: &PathBuf, size: u64) -> cairn_core::Result<Arc<Overlay>> {
+    fn overlay(&self, ino: u64, dir: &Path, size: u64) -> cairn_core::Result<Arc<Overlay>> {
         let mut overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(overlay) = overlays.get(&ino) {
             return Ok(overlay.clone());
         }
         let overlay = Overlay::create(dir, size).map_err(|source| cairn_core::Error::Io {
             action: "making a temporary file in",
-            path: dir.clone(),
+            path: dir.to_owned(),
             source,
         })?;
         let overlay = Arc::new(overlay);

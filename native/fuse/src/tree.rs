@@ -46,12 +46,25 @@ pub(crate) enum NodeContent {
 pub(crate) struct Entries {
     /// In the order in which they are listed.
     pub(crate) list: Vec<Arc<Node>>,
-    by_name: HashMap<Box<str>, usize>,
+    /// Places in the list by name, in the order of the names, which are kept once.
+    by_name: Box<[u32]>,
 }
 
 impl Entries {
+    fn of(list: Vec<Arc<Node>>) -> Self {
+        let mut sorted: Vec<(&str, u32)> = list.iter().map(|node| &*node.name).zip(0u32..).collect();
+        // Of equal names the first stays first.
+        sorted.sort();
+        sorted.dedup_by_key(|(name, _)| *name);
+        let by_name = sorted.into_iter().map(|(_, place)| place).collect();
+        Self { list, by_name }
+    }
+
     fn get(&self, name: &str) -> Option<&Arc<Node>> {
-        self.list.get(*self.by_name.get(name)?)
+        let node = |place: &u32| usize::try_from(*place).ok().and_then(|place| self.list.get(place));
+        let found =
+            self.by_name.binary_search_by(|place| node(place).map(|node| &*node.name).cmp(&Some(name)));
+        self.by_name.get(found.ok()?).and_then(node)
     }
 }
 
@@ -359,10 +372,10 @@ impl State {
         if !is_empty || ino == ROOT {
             return;
         }
-        if let Some(held) = self.held.remove(&ino) {
-            if self.by_path.get(&held.path) == Some(&ino) {
-                self.by_path.remove(&held.path);
-            }
+        if let Some(held) = self.held.remove(&ino)
+            && self.by_path.get(&held.path) == Some(&ino)
+        {
+            self.by_path.remove(&held.path);
         }
     }
 }
@@ -395,17 +408,9 @@ fn read(
         known.node = Arc::new(Node { ino, parent, name: name.clone(), mtime, content });
         invalidations.push(Invalidation::Attributes { ino });
     }
-    let mut by_name = HashMap::with_capacity(directory.entries.len());
-    let mut list = Vec::with_capacity(directory.entries.len());
-    for entry in directory.entries {
-        let name: Box<str> = entry.name.as_str().into();
-        if name.is_empty() || name.contains('/') || by_name.contains_key(&name) {
-            continue;
-        }
-        by_name.insert(name, list.len());
-        list.push(Arc::new(node_of(entry, directory.ino, path)));
-    }
-    Entries { list, by_name }
+    let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+    let valid = directory.entries.into_iter().filter(|entry| is_name(&entry.name));
+    Entries::of(valid.map(|entry| Arc::new(node_of(entry, directory.ino, path))).collect())
 }
 
 fn node_of(entry: Entry, parent: u64, path: &str) -> Node {
