@@ -52,8 +52,14 @@ function table(samples: readonly Sample[]): string {
   const step = Math.max(1, Math.ceil(samples.length / 20));
   const lines = samples
     .filter((_, index) => index % step === 0)
-    .map(({ atSeconds, rssMib, threads, descriptors }) =>
-      [`${atSeconds} s`, `${rssMib} MiB`, `${threads} threads`, `${descriptors} descriptors`].join('\t'),
+    .map(({ atSeconds, rssMib, ownMib, threads, descriptors }) =>
+      [
+        `${atSeconds} s`,
+        `${rssMib} MiB`,
+        `${ownMib} MiB own`,
+        `${threads} threads`,
+        `${descriptors} descriptors`,
+      ].join('\t'),
     );
   return `${lines.join('\n')}\n`;
 }

@@ -16,6 +16,8 @@ import { Random } from './random.js';
 export interface Sample {
   readonly atSeconds: number;
   readonly rssMib: number;
+  /** What of it is the process's own; the rest is mapped from files, which the kernel takes back when it likes. */
+  readonly ownMib: number;
   readonly threads: number;
   readonly descriptors: number;
 }
@@ -165,6 +167,7 @@ async function sampleOf(pid: number, beginMs: number): Promise<Sample> {
   return {
     atSeconds: Math.round((performance.now() - beginMs) / 1000),
     rssMib: Math.round(field('VmRSS') / 1024),
+    ownMib: Math.round(field('RssAnon') / 1024),
     threads: field('Threads'),
     descriptors: (await readdir(`/proc/${pid}/fd`)).length,
   };
