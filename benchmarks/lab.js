@@ -1,12 +1,24 @@
 /** The disk that is measured on, made afresh from this machine's own files, and a repository for it. */
-import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run, secondsOf } from './measure.js';
 
 export const CAIRN = new URL('../bin/cairn.js', import.meta.url).pathname;
+/** Where the only partition of the disk begins. */
+export const PARTITION_OFFSET = 2 * 2 ** 20;
 const MIB = 1024 * 1024;
-const PARTITION_OFFSET = 2 * MIB;
 
 /** Numbers that look random and are the same every time (xorshift). */
 function numbersFrom(seed) {
@@ -19,59 +31,148 @@ function numbersFrom(seed) {
   };
 }
 
-/** Runs cairn and gives its JSON. */
-export function cairn(lab, ...args) {
-  const text = execFileSync(process.execPath, [CAIRN, '-r', lab.repository, '--json', ...args], {
+/** Runs cairn on a repository, by default the lab's, and gives its JSON. */
+export function cairn(lab, args, repository = lab.repository) {
+  const text = execFileSync(process.execPath, [CAIRN, '-r', repository, '--json', ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   return text === '' ? null : JSON.parse(text);
 }
 
-/** A GPT disk with one ext4 file system that holds `content`, in a directory of its own. */
-export function makeLab(sizeBytes, content, seed) {
+/** An empty repository instead of what was there. */
+export function freshRepository(lab, repository = lab.repository) {
+  if (repository === lab.repository) lab.revision = null;
+  rmSync(repository, { recursive: true, force: true });
+  cairn(lab, ['init'], repository);
+}
+
+/** Backs the lab's disk up, or another file: seconds of the whole process, and what it said. */
+export function backup(lab, source = lab.disk, repository = lab.repository) {
+  const args = [CAIRN, '-r', repository, '--json', 'backup', 'bench', '--source', source];
+  const { seconds, stdout } = secondsOf(process.execPath, args);
+  return { seconds, result: JSON.parse(stdout) };
+}
+
+/** The revision that mounts show: one full backup, made once for all workloads that only read. */
+export function backedUp(lab) {
+  if (lab.revision === null) {
+    freshRepository(lab);
+    lab.revision = backup(lab).result.revision;
+  }
+  return lab.revision;
+}
+
+/** A disk that holds `content`, in a directory of its own. */
+export function makeLab({ sizeBytes, content, seed, engines }) {
   const directory = mkdtempSync(join(process.env.CAIRN_BENCH_DIR ?? tmpdir(), 'cairn-bench-'));
   const lab = {
     directory,
     disk: join(directory, 'disk.img'),
     repository: join(directory, 'repository'),
+    revision: null,
     seed,
     sizeBytes,
+    engines,
   };
-  const partition = join(directory, 'partition.img');
-  run('truncate', ['-s', String(sizeBytes - 2 * PARTITION_OFFSET), partition]);
-  run('mkfs.ext4', ['-q', '-F', '-d', content, partition]);
-  run('truncate', ['-s', String(sizeBytes), lab.disk]);
-  execFileSync('sfdisk', ['-q', lab.disk], {
-    input: `label: gpt\nstart=${PARTITION_OFFSET / 512}, name=root\n`,
-  });
-  run('dd', [`if=${partition}`, `of=${lab.disk}`, 'bs=2M', 'seek=1', 'conv=notrunc,sparse', 'status=none']);
-  rmSync(partition);
-  mkdirSync(join(directory, 'mount'));
+  try {
+    makeDisk(lab.disk, sizeBytes, content);
+  } catch (error) {
+    removeLab(lab);
+    throw error;
+  }
   return lab;
 }
 
+/** A GPT disk with one ext4 file system that holds `content`. */
+export function makeDisk(disk, sizeBytes, content) {
+  const partition = `${disk}.partition`;
+  run('truncate', ['-s', String(sizeBytes - 2 * PARTITION_OFFSET), partition]);
+  run('mkfs.ext4', ['-q', '-F', '-d', content, partition]);
+  run('truncate', ['-s', String(sizeBytes), disk]);
+  execFileSync('sfdisk', ['-q', disk], {
+    input: `label: gpt\nstart=${PARTITION_OFFSET / 512}, name=root\n`,
+  });
+  run('dd', [`if=${partition}`, `of=${disk}`, 'bs=2M', 'seek=1', 'conv=notrunc,sparse', 'status=none']);
+  rmSync(partition);
+}
+
+/** Takes away whatever is mounted or attached under the lab's directory, told by the kernel and not from memory, so
+ *  it also finds what a workload that failed has left. Servers end with their mounts. */
+export function sweep({ directory }) {
+  const mine = () =>
+    readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' '))
+      .filter((fields) => fields[4]?.startsWith(`${directory}/`))
+      .map((fields) => ({ at: fields[4], kind: fields[fields.indexOf('-') + 1] }))
+      .reverse();
+  const isFuse = ({ kind }) => kind.startsWith('fuse');
+  for (const { at } of mine().filter((mount) => !isFuse(mount))) spawnSync('umount', [at]);
+  for (const device of loopDevicesUnder(directory)) spawnSync('losetup', ['-d', device]);
+  for (const { at, kind } of mine()) {
+    if (kind === 'fuse.cairn') spawnSync(process.execPath, [CAIRN, 'umount', '--force', at]);
+    else if (spawnSync('umount', [at]).status !== 0) spawnSync('umount', ['--lazy', at]);
+  }
+  const left = mine().map(({ at }) => at);
+  if (left.length > 0) throw new Error(`still mounted: ${left.join(', ')}`);
+}
+
+function loopDevicesUnder(directory) {
+  return readdirSync('/sys/block')
+    .filter((name) => existsSync(`/sys/block/${name}/loop/backing_file`))
+    .filter((name) =>
+      readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').startsWith(`${directory}/`),
+    )
+    .map((name) => `/dev/${name}`);
+}
+
+/** Everything that the lab has made is gone then, mounts first. */
 export function removeLab(lab) {
+  sweep(lab);
   rmSync(lab.directory, { recursive: true, force: true });
 }
 
-/** The disk's data without its holes, for programs that do not know holes. Returns its path and bytes. */
-export function dataOf(lab) {
+const EXTENTS = `
+import os, sys
+source, at = os.open(sys.argv[1], os.O_RDONLY), 0
+while True:
+    try: at = os.lseek(source, at, os.SEEK_DATA)
+    except OSError: break
+    end = os.lseek(source, at, os.SEEK_HOLE)
+    print(at, end - at)
+    at = end`;
+
+/** Where a file holds data: [offset, length] in bytes, in order. */
+function extentsOf(path) {
+  const lines = run('python3', ['-c', EXTENTS, path]).trim().split('\n');
+  return lines.filter((line) => line !== '').map((line) => line.split(' ').map(Number));
+}
+
+/** The longest run of data on the disk: [offset, length] in bytes. */
+export function longestExtent(lab) {
+  return extentsOf(lab.disk).reduce((longest, extent) => (extent[1] > longest[1] ? extent : longest));
+}
+
+/** The disk's data without its holes, at most `bytesMax` of it, for programs that do not know holes. Returns its
+ *  path and bytes. */
+export function dataOf(lab, bytesMax = Number.POSITIVE_INFINITY) {
   const path = join(lab.directory, 'data.bin');
-  const script = [
-    'import os, sys',
-    'source, target = os.open(sys.argv[1], os.O_RDONLY), open(sys.argv[2], "wb")',
-    'at = 0',
-    'while True:',
-    '    try: at = os.lseek(source, at, os.SEEK_DATA)',
-    '    except OSError: break',
-    '    end = os.lseek(source, at, os.SEEK_HOLE)',
-    '    while at < end:',
-    '        piece = os.pread(source, min(1 << 22, end - at), at)',
-    '        target.write(piece); at += len(piece)',
-    'print(target.tell())',
-  ].join('\n');
-  const bytes = Number(execFileSync('python3', ['-c', script, lab.disk, path], { encoding: 'utf8' }));
+  const source = openSync(lab.disk, 'r');
+  const target = openSync(path, 'w');
+  const piece = Buffer.alloc(4 * MIB);
+  let bytes = 0;
+  for (const [offset, length] of extentsOf(lab.disk)) {
+    for (let done = 0; done < length && bytes < bytesMax; ) {
+      const wanted = Math.min(piece.length, length - done, bytesMax - bytes);
+      const got = readSync(source, piece, 0, wanted, offset + done);
+      writeSync(target, piece, 0, got);
+      done += got;
+      bytes += got;
+    }
+  }
+  closeSync(source);
+  closeSync(target);
   return { path, bytes };
 }
 
@@ -90,8 +191,4 @@ export function change(lab, dataBytes, share, round) {
     left -= MIB;
   }
   closeSync(file);
-}
-
-function run(command, args) {
-  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
 }

@@ -1,14 +1,24 @@
-/** Paired measuring: ours and the limit in turn, so that a machine that changes its speed changes both. */
+/** Paired measuring: ours and the limits in turn, so that a machine that changes its speed changes all of them. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpus, release, totalmem } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** Runs `ours` and `limit` alternately and gives the samples of both, in the order of the rounds.
- *  Each returns the number that counts: seconds, bytes a second, microseconds. */
-export async function alternate(rounds, ours, limit) {
-  const samples = { ours: [], limit: [] };
+/** No command of a benchmark takes longer unless it hangs. */
+const COMMAND_MS_MAX = 15 * 60_000;
+
+/** Runs every subject once a round, in turn, and gives the samples of each in the order of the rounds. Every round
+ *  begins with another subject, so that none always comes after the same. A sample is the number that counts:
+ *  seconds, bytes a second, microseconds. A subject that is not a function is left out. */
+export async function inTurn(rounds, subjects) {
+  const present = Object.entries(subjects).filter(([, measure]) => typeof measure === 'function');
+  const samples = Object.fromEntries(present.map(([name]) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
-    samples.ours.push(await ours(round));
-    if (limit) samples.limit.push(await limit(round));
+    const first = round % present.length;
+    for (const [name, measure] of [...present.slice(first), ...present.slice(0, first)]) {
+      // Most of what is measured blocks; an interruption is heard here.
+      await nextTurn();
+      samples[name].push(await measure(round));
+    }
   }
   return samples;
 }
@@ -26,6 +36,8 @@ export function secondsOf(command, args, options = {}) {
   const done = spawnSync(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 1 << 28,
+    timeout: COMMAND_MS_MAX,
+    killSignal: 'SIGKILL',
     ...options,
   });
   const seconds = Number(process.hrtime.bigint() - begun) / 1e9;
@@ -33,9 +45,19 @@ export function secondsOf(command, args, options = {}) {
   return { seconds, stdout: String(done.stdout ?? '') };
 }
 
+/** Runs a command for its effect; throws when it fails. */
+export function run(command, args, options = {}) {
+  return secondsOf(command, args, options).stdout;
+}
+
 /** Whether a program is there. */
 export function has(program) {
   return spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+}
+
+/** Says on stderr why something is not measured. */
+export function leaveOut(what, why) {
+  process.stderr.write(`not measured: ${what}: ${why}\n`);
 }
 
 /** What the figures were measured on. */
@@ -53,9 +75,14 @@ export function machine() {
   };
 }
 
-/** Forgets what the page cache holds; false where that is not allowed. */
+/** Forgets what the page cache holds of everything; false where that is not allowed. */
 export function dropCaches() {
   return spawnSync('sh', ['-c', 'sync; echo 3 > /proc/sys/vm/drop_caches']).status === 0;
+}
+
+/** Forgets what the page cache holds of one file, and of nothing else. Needs no rights. */
+export function dropPagesOf(path) {
+  run('dd', [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none']);
 }
 
 /** Peak memory of this process's finished children cannot be told apart, so commands are asked through time(1). */

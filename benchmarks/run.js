@@ -1,57 +1,93 @@
-/** `npm run bench [workload…]`: JSON on stdout, a table on stderr.
+/** `npm run bench [workload…]`: JSON on stdout, a table on stderr. `mount` means all workloads of the mount.
  *
- *  CAIRN_BENCH_ROUNDS (5), CAIRN_BENCH_SIZE in bytes (4 GiB), CAIRN_BENCH_CONTENT (/usr/lib) and
- *  CAIRN_BENCH_DIR (the temporary directory) may be set. Needs e2fsprogs, fdisk, python3; root and
- *  libfuse3-dev for the mounted rows, zstd and b3sum for limits. */
-import { makeLab, removeLab } from './lab.js';
-import { machine, summary } from './measure.js';
-import { changed, full, random, sequential, unchanged } from './workloads.js';
+ *  CAIRN_BENCH_ROUNDS (5), CAIRN_BENCH_SIZE in bytes (4 GiB), CAIRN_BENCH_CONTENT (/usr/lib),
+ *  CAIRN_BENCH_DIR (the temporary directory) and CAIRN_BENCH_ENGINES (native,fuse-native) may be set. Needs
+ *  e2fsprogs, fdisk, python3; zstd and b3sum for limits; for the mount cc, pkg-config and libfuse3-dev, fio, and
+ *  root for loop devices. It takes three times the size of the disk in the temporary directory. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { makeLab, removeLab, sweep } from './lab.js';
+import { machine } from './measure.js';
+import { judged, shown } from './report.js';
+import { changed, full, unchanged } from './workloads/backup.js';
+import { loop } from './workloads/mount-loop.js';
+import { random } from './workloads/mount-random.js';
+import { scale } from './workloads/mount-scale.js';
+import { direct, parallel, sequential, warm } from './workloads/mount-sequential.js';
+import { sparse } from './workloads/mount-sparse.js';
 
-const WORKLOADS = new Map(Object.entries({ full, unchanged, changed, sequential, random }));
+const WORKLOADS = new Map(
+  Object.entries({
+    full,
+    unchanged,
+    changed,
+    'mount-sequential': sequential,
+    'mount-direct': direct,
+    'mount-warm': warm,
+    'mount-random': random,
+    'mount-parallel': parallel,
+    'mount-loop': loop,
+    'mount-sparse': sparse,
+    'mount-scale': scale,
+  }),
+);
 
-const rounds = Number(process.env.CAIRN_BENCH_ROUNDS ?? 5);
-const sizeBytes = Number(process.env.CAIRN_BENCH_SIZE ?? 4 * 2 ** 30);
-const content = process.env.CAIRN_BENCH_CONTENT ?? '/usr/lib';
-const seed = Number(process.env.CAIRN_BENCH_SEED ?? 20261120);
+const settings = {
+  rounds: Number(process.env.CAIRN_BENCH_ROUNDS ?? 5),
+  sizeBytes: Number(process.env.CAIRN_BENCH_SIZE ?? 4 * 2 ** 30),
+  content: process.env.CAIRN_BENCH_CONTENT ?? '/usr/lib',
+  seed: Number(process.env.CAIRN_BENCH_SEED ?? 20261120),
+  engines: (process.env.CAIRN_BENCH_ENGINES ?? 'native,fuse-native').split(','),
+};
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !WORKLOADS.has(name));
-if (unknown.length > 0) {
-  process.stderr.write(
-    `no such workload: ${unknown.join(', ')}; there are ${[...WORKLOADS.keys()].join(', ')}\n`,
-  );
-  process.exit(2);
+const names = chosen(process.argv.slice(2));
+const lab = makeLab(settings);
+for (const [signal, exitCode] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.on(signal, () => {
+    removeLab(lab);
+    process.exit(exitCode);
+  });
 }
 
-const lab = makeLab(sizeBytes, content, seed);
-process.on('SIGINT', () => {
-  removeLab(lab);
-  process.exit(130);
-});
 const results = [];
 try {
-  for (const name of wanted.length > 0 ? wanted : WORKLOADS.keys()) {
-    const result = await WORKLOADS.get(name)(lab, rounds);
-    const ours = summary(result.samples.ours);
-    const limit = result.samples.limit.length > 0 ? summary(result.samples.limit) : null;
-    const ratio =
-      limit && (result.better === 'lower' ? ours.median / limit.median : limit.median / ours.median);
-    results.push({ workload: name, ...result, ours, limitFigures: limit, timesTheLimit: ratio });
-    process.stderr.write(`${row(results.at(-1))}\n`);
-  }
+  for (const name of names) await measure(name);
 } finally {
   removeLab(lab);
 }
-process.stdout.write(
-  `${JSON.stringify({ machine: machine(), rounds, sizeBytes, content, seed, results }, null, 2)}\n`,
-);
+process.stdout.write(`${JSON.stringify({ machine: machine(), ...settings, results }, null, 2)}\n`);
 
-/** One line: figures, spread, and a bar of how often the limit fits into ours. */
-function row({ name, unit, ours, limit, limitFigures, timesTheLimit }) {
-  const figures = (one) =>
-    `${one.median.toFixed(2)} ${unit} (${one.min.toFixed(2)} to ${one.max.toFixed(2)})`;
-  const left = `${name.padEnd(32)} ${figures(ours).padEnd(36)}`;
-  if (limitFigures === null) return `${left} no limit measured`;
-  const bar = '█'.repeat(Math.min(40, Math.max(1, Math.round(timesTheLimit * 4))));
-  return `${left} ${bar} ${timesTheLimit.toFixed(2)} × ${limit}: ${figures(limitFigures)}`;
+/** One workload; one that fails leaves nothing behind and does not keep the others from being measured. */
+async function measure(name) {
+  const begun = Date.now();
+  process.stderr.write(`\n${name}\n`);
+  await nextTurn();
+  try {
+    for (const row of await WORKLOADS.get(name)(lab, settings.rounds)) {
+      results.push(judged(name, row));
+      process.stderr.write(`${shown(results.at(-1))}\n`);
+    }
+  } catch (error) {
+    results.push({ workload: name, error: String(error) });
+    process.stderr.write(`${name} failed: ${error.stack ?? error}\n`);
+    process.exitCode = 1;
+  } finally {
+    sweep(lab);
+  }
+  process.stderr.write(`(${Math.round((Date.now() - begun) / 1000)} s)\n`);
+}
+
+function chosen(words) {
+  const wanted = words.flatMap((word) =>
+    word === 'mount' ? [...WORKLOADS.keys()].filter((name) => name.startsWith('mount-')) : [word],
+  );
+  const unknown = wanted.filter((name) => !WORKLOADS.has(name));
+  if (unknown.length > 0) {
+    const there = [...WORKLOADS.keys(), 'mount'].join(', ');
+    process.stderr.write(`no such workload: ${unknown.join(', ')}; there are ${there}\n`);
+    process.exit(2);
+  }
+  return wanted.length > 0 ? wanted : [...WORKLOADS.keys()];
 }
