@@ -6,10 +6,11 @@
 //!
 //! Rooms, lowest rank first (a room uses lower ones only):
 //!
-//! 1. [`entry`], `errno`, `window`, `overlay`: plain data and arithmetic, storage of what was written
-//! 2. `tree`, `content`, `prefetch`: names and inode numbers, the bytes of one file, reading ahead
-//! 3. `fs`: the answers to requests, without any protocol
-//! 4. `device`, `session`: mount(2) and fusermount3, and the library that speaks the protocol
+//! 1. [`entry`], `errno`, `window`, `overlay`, `prefetch`: plain data and arithmetic, storage of what
+//!    was written, reading ahead
+//! 2. `tree`, `content`: names and inode numbers, the bytes of one open file
+//! 3. `fs`, `device`: the answers to requests without any protocol; mount(2) and fusermount3
+//! 4. `session`: the library that speaks the protocol
 //!
 //! The process that serves must never touch its own mount.
 
