@@ -91,7 +91,8 @@ describeMounts(() =>
         cairn mount "$dir" --engine "$engine" >/dev/null
         session=$(cat "$XDG_RUNTIME_DIR"/cairn/mount-*.json | node -p 'JSON.parse(fs.readFileSync(0)).session.pid')
         server=$(record)
-        kill -KILL "$session" "$server"
+        kill -STOP "$session"
+        kill -KILL "$server" "$session"
         cairn umount "$dir" 2>&1
         grep -cF " $dir " /proc/self/mountinfo || true`);
       expect(JSON.parse(hung ?? '').warnings).toEqual([expect.stringContaining('was killed')]);
