@@ -97,6 +97,17 @@ export function damageSuite(engine: EngineName): void {
       expect((await stat(lab().inside('latest'))).size).toBe(2 * MIB);
     });
 
+    it('a segment that is gone is EIO until it is back', async () => {
+      const content = pattern(MIB, 26);
+      await lab().addRevision('web01', content);
+      const segment = `${lab().diskDir()}/segments/00000001.seg`;
+      await run('mv', [segment, lab().directory]);
+      await lab().mount(engine);
+      await expect(readFile(lab().inside('latest'))).rejects.toMatchObject({ code: 'EIO' });
+      await run('mv', [`${lab().directory}/00000001.seg`, segment]);
+      expect((await readFile(lab().inside('latest'))).equals(content)).toBe(true);
+    });
+
     it('a revision whose manifest is damaged is left out, and the rest is there', async () => {
       const first = await lab().addRevision('web01', 'first');
       const second = await lab().addRevision('web01', 'second');

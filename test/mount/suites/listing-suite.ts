@@ -1,5 +1,5 @@
 /** What lies in the tree, under which names, and who may do what with it. */
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { EngineName } from '../../../src/mount/engine/engine.js';
@@ -117,10 +117,8 @@ export function listingSuite(engine: EngineName): void {
       expect(answers.filter((answer) => !answer.endsWith(' EROFS'))).toEqual([]);
     });
 
-    it('a thousand revisions list, each once, with the inode numbers that stat shows', async () => {
-      const revisions: string[] = [];
-      await writeFile(lab().source(), 'tiny');
-      for (let count = 0; count < 1000; count++) revisions.push(await lab().backUp());
+    it('a thousand revisions list, each once, with the inode numbers that stat shows; all are open at once', async () => {
+      const revisions = await lab().addManyRevisions(1000);
       await lab().mount(engine);
       const disk = join(lab().mountpoint, 'web01');
       const names = await readdir(disk);
@@ -137,6 +135,20 @@ export function listingSuite(engine: EngineName): void {
         expect(String((await stat(join(disk, name))).ino)).toBe(numbers.get(name));
       }
       expect((await readdir(join(disk, 'by-tag/manual'))).length).toBe(1001);
+      const files: FileHandle[] = [];
+      for (const revision of revisions) files.push(await open(lab().inside(revision)));
+      for (const file of files) expect((await file.read(Buffer.alloc(9), 0, 9, 0)).bytesRead).toBe(4);
+      for (const file of files) await file.close();
+    });
+
+    it('what cannot be a name is not there', async () => {
+      await lab().addRevision('web01', 'content');
+      await lab().mount(engine);
+      const names = [Buffer.of(0xff, 0xfe), Buffer.from('a'.repeat(256)), Buffer.from('web01/latest/\x01')];
+      for (const name of names) {
+        const path = Buffer.concat([Buffer.from(`${lab().mountpoint}/`), name]);
+        await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+      }
     });
 
     it('a filter of disks hides the others', async () => {

@@ -1,13 +1,13 @@
 /** The repository changes while it is mounted: what is new appears, what is gone vanishes, in two seconds, however
  *  much the kernel remembers; who reads what is gone reads on. */
 import { spawn } from 'node:child_process';
-import { copyFile, open, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { EngineName } from '../../../src/mount/engine/engine.js';
 import { useLab } from '../lab-fixture.js';
 import { run, until } from '../mount-lab.js';
-import { KIB, pattern } from '../pattern.js';
+import { KIB, MIB, pattern } from '../pattern.js';
 import { probePath } from '../probe.js';
 
 /** What the mount promises. */
@@ -88,6 +88,19 @@ export function liveSuite(engine: EngineName): void {
       expect(await readdir(lab().mountpoint)).not.toContain('db02');
     });
 
+    it('a disk that is renamed moves, and its open files read on', async () => {
+      const content = pattern(3 * MIB, 7);
+      await lab().addRevision('web01', content);
+      await lab().mount(engine);
+      await using file = await open(lab().inside('latest'));
+      await file.read(Buffer.alloc(1), 0, 1, 0);
+      await run('mv', [lab().diskDir(), lab().diskDir('web02')]);
+      await soon(async () => exists(join(lab().mountpoint, 'web02/latest/disk.img')));
+      await soon(async () => !(await exists(disk())));
+      expect((await file.readFile()).equals(content)).toBe(true);
+      expect((await readFile(lab().inside('latest', 'disk.img', 'web02'))).equals(content)).toBe(true);
+    });
+
     it('an open file of a removed revision reads on, and pins it until it is closed', async () => {
       const content = pattern(600 * KIB, 8);
       const first = await lab().addRevision('web01', content);
@@ -145,9 +158,7 @@ export function liveSuite(engine: EngineName): void {
     });
 
     it('a listing of a thousand names, interrupted by changes, shows what stays exactly once', async () => {
-      const revisions: string[] = [];
-      await writeFile(lab().source(), 'tiny');
-      for (let count = 0; count < 1000; count++) revisions.push(await lab().backUp());
+      const revisions = await lab().addManyRevisions(1000);
       await lab().mount(engine);
       await run('ls', [disk()]);
       const reader = spawn(await probePath(), ['list', disk()]);

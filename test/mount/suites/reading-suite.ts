@@ -4,6 +4,8 @@ import { open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { EngineName } from '../../../src/mount/engine/engine.js';
+import { createDisk } from '../../../src/native/index.js';
+import { initRepository } from '../../../src/repository/repository.js';
 import { useLab } from '../lab-fixture.js';
 import { GROUP, makeLvmDisk, VOLUMES, windowOf } from '../lvm-disk.js';
 import { run } from '../mount-lab.js';
@@ -39,6 +41,25 @@ export function readingSuite(engine: EngineName): void {
         await run('cmp', [file, lab().source(disk)], 60_000);
         expect((await stat(file)).size).toBe((await stat(lab().source(disk))).size);
       }
+    });
+
+    it('images of the smallest and of the largest blocks, and one of no length', async () => {
+      await initRepository(lab().repository, {});
+      for (const blockSizeBytes of [4 * KIB, 4 * MIB]) {
+        const disk = `of-${blockSizeBytes}`;
+        createDisk(lab().diskDir(disk), { blockSizeBytes });
+        await lab().addRevision(disk, patchwork(30 * MIB + 1234, 9));
+      }
+      await lab().addRevision('nothing', '');
+      await lab().mount(engine);
+      for (const disk of [`of-${4 * KIB}`, `of-${4 * MIB}`]) {
+        const file = lab().inside('latest', 'disk.img', disk);
+        for (const mode of ['direct', 'mmap'] as const) {
+          await readSame(file, lab().source(disk), { mode, rounds: 40 });
+        }
+        await run('cmp', [file, lab().source(disk)]);
+      }
+      expect((await readFile(lab().inside('latest', 'disk.img', 'nothing'))).length).toBe(0);
     });
 
     it.each<ReadMode>(['buffered', 'direct', 'mmap'])(
