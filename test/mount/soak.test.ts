@@ -27,7 +27,8 @@ describeMounts(() => {
         process.stdout.write(`seed ${seed}\n${table(samples)}${JSON.stringify(done, null, 2)}\n`);
         const thirds = [0, 1, 2].map((third) => medianOf(part(samples, third), ({ rssMib }) => rssMib));
         expect(Math.max(...samples.map(({ rssMib }) => rssMib))).toBeLessThan(RSS_MIB_MAX);
-        expect(thirds[2]).toBeLessThan((thirds[1] ?? 0) * GROWTH_MAX);
+        // A shorter time is over before the caches are full.
+        if (SECONDS >= 60) expect(thirds[2]).toBeLessThan((thirds[1] ?? 0) * GROWTH_MAX);
         for (const { session, server } of lab().sessions) {
           expect([isRunning(session), isRunning(server)]).toEqual([false, false]);
         }
