@@ -2,7 +2,8 @@
  *
  *  A row is { name, unit, better: 'lower' | 'higher', samples, limits, target, note, extra }. `limits` are
  *  { name, samples, target }: what was measured beside it, and how many times the limit is allowed. `target` of the
- *  row itself is an absolute figure in its unit. All but the first four may be absent. */
+ *  row itself is an absolute figure in its unit. `isStopped` says that the samples are only lower bounds: it took
+ *  longer, so no target is met. All but the first four may be absent. */
 import { summary } from './measure.js';
 
 const BAR_WIDTH_MAX = 24;
@@ -35,9 +36,9 @@ export function judged(workload, { limits = [], ...row }) {
       const figures = summary(limit.samples);
       const timesTheLimit =
         row.better === 'lower' ? ours.median / figures.median : figures.median / ours.median;
-      return { ...limit, ...figures, timesTheLimit, met: verdict(timesTheLimit, limit.target) };
+      return { ...limit, ...figures, timesTheLimit, met: verdict(row, timesTheLimit, limit.target) };
     }),
-    met: verdict(ours.median, row.target, row.better),
+    met: verdict(row, ours.median, row.target, row.better),
   };
 }
 
@@ -54,8 +55,9 @@ export function shown({ name, unit, ours, target, met, note, limits }) {
   return [head, ...rest].join('\n');
 }
 
-function verdict(figure, target, better = 'lower') {
+function verdict({ isStopped }, figure, target, better = 'lower') {
   if (target === undefined) return undefined;
+  if (isStopped) return false;
   return better === 'lower' ? figure <= target : figure >= target;
 }
 

@@ -88,8 +88,8 @@ async function copiesInTurn(lab, rounds, paths, copy, sparseness, { name, timesM
       note: stopped.has(engine)
         ? 'stopped before its end'
         : `copy takes ${inMib(allocated[engine])}, that of the source ${inMib(allocated.cp)}`,
+      isStopped: stopped.has(engine),
       extra: {
-        isStopped: stopped.has(engine),
         allocatedBytes: allocated[engine],
         ofSourceBytes: allocated.cp,
       },
