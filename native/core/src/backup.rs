@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::condemned::Condemned;
 use crate::dedup::DedupIndex;
 use crate::disk::{Disk, DiskLock, Leftovers, now};
 use crate::error::{AtPath, Error, Result};
@@ -22,6 +23,7 @@ use crate::job::{Control, Phase};
 use crate::manifest::{Consistency, Counters, Holes, Manifest, Reading, State, Trust};
 use crate::map::{Fanout, MapRoot};
 use crate::records::{CacheBudget, Caches, Records};
+use crate::retire::Marks;
 use crate::revision::RevisionId;
 use crate::source::{PathSource, StreamSource};
 use crate::text;
@@ -83,6 +85,8 @@ struct Before {
     sequence: u64,
     last_id: Option<RevisionId>,
     highest: SegmentId,
+    /// The highest segment of a revision that was removed.
+    highest_removed: SegmentId,
     /// A manifest newer than `newest` is damaged.
     newest_is_damaged: bool,
 }
@@ -113,7 +117,8 @@ pub fn prepare(
     let blocks_guess = params.source.size_bytes().or(before.newest.as_ref().map(|newest| newest.size_bytes));
     let index_blocks = blocks_guess.unwrap_or(0) / u64::from(disk.file().block_size_bytes);
     let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;
-    let known = Arc::new(Known::new(Arc::clone(&records), index));
+    let condemned = read_condemned(disk, &mut warnings)?;
+    let known = Arc::new(Known::new(Arc::clone(&records), index, condemned));
     let swept = disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
     if swept.adopted > 0 {
         let segments = disk.paths().segments();
@@ -215,12 +220,21 @@ impl Before {
     /// Looks at the manifests from the newest down to one that may be a parent.
     fn find(disk: &Disk, warnings: &mut Vec<String>) -> Result<Self> {
         let ids = disk.revisions()?;
+        let marks = match Marks::read(disk) {
+            Err(error @ Error::Corrupt { .. }) => {
+                warnings.push(format!("{error}; numbers go on from the revisions that are there"));
+                Marks::default()
+            }
+            other => other?,
+        };
+        let highest_removed = SegmentId(marks.highest_segment);
         let mut found = Before {
             newest: None,
             parent: None,
-            sequence: 0,
-            last_id: ids.last().cloned(),
-            highest: disk.segments()?.last().copied().unwrap_or(SegmentId(0)),
+            sequence: marks.sequence,
+            last_id: ids.last().cloned().max(marks.last_revision),
+            highest: disk.segments()?.last().copied().unwrap_or(SegmentId(0)).max(highest_removed),
+            highest_removed,
             newest_is_damaged: false,
         };
         for (newer, id) in (0u64..).zip(ids.iter().rev()) {
@@ -259,8 +273,21 @@ impl Before {
     /// Segments that belong to no revision that can be read. Those of a damaged manifest may be
     /// among them, and its copy may be somewhere, so nothing is then taken for useless.
     fn leftovers(&self) -> Leftovers {
-        let above = SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment));
-        Leftovers { above, unlink_unsealed: !self.newest_is_damaged }
+        let newest = SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment));
+        Leftovers { above: newest.max(self.highest_removed), unlink_unsealed: !self.newest_is_damaged }
+    }
+}
+
+/// A list that cannot be read costs space: then no stored block is pointed at anew.
+fn read_condemned(disk: &Disk, warnings: &mut Vec<String>) -> Result<Condemned> {
+    match Condemned::read(&**disk.files(), &disk.paths().condemned()) {
+        Err(error @ Error::Corrupt { .. }) => {
+            warnings.push(format!(
+                "{error}; blocks that are stored already were stored again where they came anew"
+            ));
+            Ok(Condemned::everything())
+        }
+        other => other,
     }
 }
 

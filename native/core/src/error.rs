@@ -112,6 +112,9 @@ pub enum Error {
         /// The image's bytes.
         needed: u64,
     },
+    /// Which records are needed cannot be told, so none is freed.
+    #[error("nothing is collected as long as this holds: {0}")]
+    Unmarked(#[source] Box<Error>),
     /// The job was asked to stop.
     #[error("cancelled")]
     Cancelled,

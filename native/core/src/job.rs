@@ -15,11 +15,23 @@ pub enum Phase {
     Writing,
     /// Making what was written durable.
     Syncing,
+    /// Finding out which records are still needed.
+    Marking,
+    /// Freeing those that are not.
+    Sweeping,
     /// Nothing more.
     Done,
 }
 
-const PHASES: [Phase; 5] = [Phase::Reading, Phase::Sealing, Phase::Writing, Phase::Syncing, Phase::Done];
+const PHASES: [Phase; 7] = [
+    Phase::Reading,
+    Phase::Sealing,
+    Phase::Writing,
+    Phase::Syncing,
+    Phase::Marking,
+    Phase::Sweeping,
+    Phase::Done,
+];
 const UNKNOWN: u64 = u64::MAX;
 
 /// Counters that one thread reads while others work. All relaxed: they inform, nothing more.
@@ -38,9 +50,10 @@ pub struct Control {
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// Bytes of the image that are dealt with, holes included.
+    /// Bytes of the image that are dealt with, holes included; of a collect, of map pages and then
+    /// of segments.
     pub done_bytes: u64,
-    /// Bytes of the image, where that is known.
+    /// Bytes of all there is to do, where that is known.
     pub total_bytes: Option<u64>,
     /// Bytes read from the source or the store.
     pub read_bytes: u64,

@@ -3,19 +3,22 @@
 //! Knows nothing of Node, N-API or FUSE. Rooms, lowest rank first (a room uses lower ones only,
 //! errors apart):
 //!
-//! 1. [`units`], [`digest`], [`codec`], [`io`], [`revision`]
+//! 1. [`units`], [`bits`], [`digest`], [`codec`], [`io`], [`revision`]
 //! 2. [`job`], [`record`], [`text`], [`probe`]
 //! 3. [`map`], [`segment`], [`source`]
-//! 4. [`manifest`], [`records`], [`dedup`]
+//! 4. [`manifest`], [`records`], [`dedup`], [`condemned`]
 //! 5. [`disk`]
-//! 6. [`write`], [`image`]
-//! 7. [`backup`], [`restore`]
+//! 6. [`write`], [`image`], [`retire`]
+//! 7. [`backup`], [`restore`], [`collect`]
 //!
 //! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
 //! nothing is returned before its digest was checked.
 
 pub mod backup;
+pub mod bits;
 pub mod codec;
+pub mod collect;
+pub mod condemned;
 pub mod dedup;
 pub mod digest;
 pub mod disk;
@@ -29,6 +32,7 @@ pub mod probe;
 pub mod record;
 pub mod records;
 pub mod restore;
+pub mod retire;
 pub mod revision;
 pub mod segment;
 pub mod source;

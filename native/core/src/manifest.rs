@@ -325,6 +325,30 @@ impl DiskPaths {
         self.revisions().join(format!("{revision}.json"))
     }
 
+    /// Manifests that were removed and may still be read.
+    #[must_use]
+    pub fn retired(&self) -> PathBuf {
+        self.directory.join("retired")
+    }
+
+    /// One of those.
+    #[must_use]
+    pub fn retired_manifest(&self, revision: &RevisionId) -> PathBuf {
+        self.retired().join(format!("{revision}.json"))
+    }
+
+    /// The highest numbers that removed revisions had.
+    #[must_use]
+    pub fn marks(&self) -> PathBuf {
+        self.directory.join("marks.json")
+    }
+
+    /// Records that may be gone.
+    #[must_use]
+    pub fn condemned(&self) -> PathBuf {
+        self.directory.join("condemned")
+    }
+
     /// One state file.
     #[must_use]
     pub fn state(&self, revision: &RevisionId) -> PathBuf {

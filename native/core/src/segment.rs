@@ -12,10 +12,12 @@
 
 mod index;
 mod read;
+mod rewrite;
 mod write;
 
 pub use index::{IndexEntry, SegmentIndex};
 pub use read::SegmentReader;
+pub use rewrite::{Outline, Rewritten, outline, rewrite};
 pub use write::{SealedSegment, SegmentWriter};
 
 use std::path::{Path, PathBuf};

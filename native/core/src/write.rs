@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::{self, Codec};
+use crate::condemned::Condemned;
 use crate::dedup::DedupIndex;
 use crate::digest::Digest;
 use crate::disk::{Disk, now};
@@ -26,21 +27,25 @@ use crate::units::SegmentId;
 pub struct Known {
     records: Arc<Records>,
     index: DedupIndex,
+    condemned: Condemned,
     unsealed: Mutex<HashMap<Digest, Place>>,
 }
 
 impl Known {
-    /// Sealed records by `index`, each checked through `records` before it is believed.
+    /// Sealed records by `index`, each checked through `records` before it is believed. What is
+    /// `condemned` is as good as gone, even where it still lies there.
     #[must_use]
-    pub fn new(records: Arc<Records>, index: DedupIndex) -> Self {
-        Self { records, index, unsealed: Mutex::default() }
+    pub fn new(records: Arc<Records>, index: DedupIndex, condemned: Condemned) -> Self {
+        Self { records, index, condemned, unsealed: Mutex::default() }
     }
 
     /// Where a block with this digest is stored, if that is known.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<Place> {
         self.find_unsealed(digest).or_else(|| {
-            self.index.find(digest).filter(|&place| self.records.holds(place, Kind::Block, digest))
+            self.index.find(digest).filter(|&place| {
+                !self.condemned.contains(place) && self.records.holds(place, Kind::Block, digest)
+            })
         })
     }
 

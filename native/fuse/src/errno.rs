@@ -18,6 +18,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         Error::Locked { .. } => Errno::BUSY,
         Error::Cancelled => Errno::INTR,
         Error::Corrupt { .. }
+        | Error::Unmarked(_)
         | Error::TooNew { .. }
         | Error::Source { .. }
         | Error::SourceShort { .. }

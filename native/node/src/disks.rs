@@ -8,6 +8,7 @@ use cairn_core::disk::{Disk, DiskLock, DiskOptions};
 use cairn_core::io::{Files, OsFiles};
 use cairn_core::manifest::{DiskPaths, Manifest, State};
 use cairn_core::map::Fanout;
+use cairn_core::retire;
 use cairn_core::revision::RevisionId;
 use cairn_core::{Error, Result};
 use napi_derive::napi;
@@ -113,6 +114,19 @@ pub fn write_state(disk_dir: String, revision: String, state: Value, lock: &Nati
             return Err(Error::Io { action: "looking for", path: paths.manifest(&revision), source: error });
         }
         state.write(&OsFiles, &paths.state(&revision))
+    })
+}
+
+/// Removes revisions: durably gone from listings when this returns. Needs the disk's lock.
+#[napi]
+pub fn retire_revisions(disk_dir: String, revisions: Vec<String>, lock: &NativeLock) -> napi::Result<()> {
+    guarded(|| {
+        let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
+        let revisions: Result<Vec<_>> = revisions.iter().map(|text| parse_revision(text)).collect();
+        let lock = lock.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = lock.as_ref();
+        let lock = lock.ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
+        retire::retire(&disk, lock, &revisions?)
     })
 }
 

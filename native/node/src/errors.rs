@@ -103,7 +103,7 @@ fn with_code(code: Code, sentence: &str) -> napi::Error {
 fn code_of(error: &Error) -> Code {
     match error {
         Error::Io { source, .. } => code_of_system(source, Code::Io),
-        Error::Corrupt { .. } => Code::Corrupt,
+        Error::Corrupt { .. } | Error::Unmarked(_) => Code::Corrupt,
         Error::TooNew { .. } => Code::FormatTooNew,
         Error::Locked { .. } => Code::Locked,
         Error::NotFound { .. } => Code::NotFound,

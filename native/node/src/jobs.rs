@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_core::backup::{self, BackupParams, Pending, Source, Taken};
+use cairn_core::collect::{self, CollectParams};
 use cairn_core::disk::Disk;
 use cairn_core::image::Image;
 use cairn_core::job::{Control, Phase};
@@ -25,7 +26,7 @@ use crate::pool::{Json, Pooled, pooled};
 /// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
 #[napi(object)]
 pub struct NativeProgress {
-    /// reading, sealing, writing, syncing or done
+    /// reading, sealing, writing, syncing, marking, sweeping or done
     pub phase: String,
     /// Of the image, holes included.
     pub done_bytes: f64,
@@ -81,7 +82,7 @@ pub struct NativeRestoreParams {
 
 type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
 
-/// The part that both kinds of job share.
+/// The part that all kinds of job share.
 struct Job<T> {
     control: Arc<Control>,
     work: Mutex<Option<Work<T>>>,
@@ -99,6 +100,8 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
             Phase::Sealing => "sealing",
             Phase::Writing => "writing",
             Phase::Syncing => "syncing",
+            Phase::Marking => "marking",
+            Phase::Sweeping => "sweeping",
             Phase::Done => "done",
         };
         NativeProgress {
@@ -125,7 +128,7 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
     }
 }
 
-/// A backup up to the point where only its manifest is missing, or a restore.
+/// A backup up to the point where only its manifest is missing, a restore, or a collect.
 #[napi]
 pub struct NativeJob {
     job: Job<Either<NativePending, Json>>,
@@ -145,7 +148,7 @@ impl NativeJob {
         self.job.control.cancel();
     }
 
-    /// Starts it, once. A backup gives a `NativePending`, a restore its counters.
+    /// Starts it, once. A backup gives a `NativePending`, the others their counters.
     #[napi(ts_return_type = "Promise<unknown>")]
     pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.job.start(env)
@@ -237,6 +240,37 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
                 "skippedBytes": restored.skipped_bytes,
                 "discardedBytes": restored.discarded_bytes,
                 "durationMs": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }))))
+        });
+        Ok(NativeJob { job: Job::new(work) })
+    })
+}
+
+/// Prepares a collect; the lock is used up. Nothing is touched before it starts.
+#[napi]
+pub fn collect_job(disk_dir: String, dry_run: bool, lock: &NativeLock) -> napi::Result<NativeJob> {
+    guarded(|| {
+        let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
+        let lock =
+            lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
+        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
+            let begun = std::time::Instant::now();
+            let params = CollectParams { dry_run, ..CollectParams::default() };
+            let collected = collect::run(&disk, &lock, params, control)?;
+            let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Ok(Either::B(Json(json!({
+                "revisionsDisposed": collected.revisions_disposed,
+                "revisionsPinned": collected.revisions_pinned,
+                "recordsLive": collected.records_live,
+                "recordsCondemned": collected.records_condemned,
+                "segmentsUnlinked": collected.segments_unlinked,
+                "segmentsRewritten": collected.segments_rewritten,
+                "segmentsSkipped": collected.segments_skipped,
+                "bytesBefore": collected.bytes_before,
+                "bytesAfter": collected.bytes_after,
+                "bytesDead": collected.bytes_dead,
+                "durationMs": duration_ms,
+                "warnings": collected.warnings,
             }))))
         });
         Ok(NativeJob { job: Job::new(work) })

@@ -39,24 +39,17 @@ struct Wanted<'a> {
     payload_len: usize,
 }
 
-impl SegmentReader {
-    /// Opens a segment and checks its header, trailer and index.
-    ///
-    /// # Errors
-    /// `NotFound`; `Corrupt` when it is not sealed or damaged; `Io`.
-    pub fn open(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Self> {
-        Ok(Self::open_with_entries(files, segments, id)?.0)
-    }
+/// A sealed segment as it was found, all but its records checked.
+pub(super) struct Opened {
+    pub(super) file: Box<dyn File>,
+    pub(super) path: PathBuf,
+    pub(super) trailer: Trailer,
+    pub(super) entries: Vec<IndexEntry>,
+    pub(super) index: SegmentIndex,
+}
 
-    /// As [`Self::open`], and gives the index with its digests.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_with_entries(
-        files: &dyn Files,
-        segments: &Path,
-        id: SegmentId,
-    ) -> Result<(Self, Vec<IndexEntry>)> {
+impl Opened {
+    pub(super) fn open(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Self> {
         let path = path_of(segments, id);
         let file = files.open(&path, Mode::Read).at("opening", &path)?;
         let file_len = file.len().at("reading", &path)?;
@@ -75,6 +68,29 @@ impl SegmentReader {
         let index_bytes = read(trailer.index_len(), trailer.index_offset)?;
         let entries = trailer.entries(&index_bytes, &trailer_bytes).ok_or_else(broken)?;
         let index = SegmentIndex::from_entries(&entries, trailer.index_offset).ok_or_else(broken)?;
+        Ok(Self { file, path, trailer, entries, index })
+    }
+}
+
+impl SegmentReader {
+    /// Opens a segment and checks its header, trailer and index.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` when it is not sealed or damaged; `Io`.
+    pub fn open(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Self> {
+        Ok(Self::open_with_entries(files, segments, id)?.0)
+    }
+
+    /// As [`Self::open`], and gives the index with its digests.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_entries(
+        files: &dyn Files,
+        segments: &Path,
+        id: SegmentId,
+    ) -> Result<(Self, Vec<IndexEntry>)> {
+        let Opened { file, path, entries, index, .. } = Opened::open(files, segments, id)?;
         Ok((Self { file, path, id, index }, entries))
     }
 

@@ -1,0 +1,203 @@
+//! Removing revisions: their manifests move out of the listings, and what they alone need becomes
+//! collect's.
+//!
+//! A manifest goes from `revisions/` to `retired/` by one rename, which takes the locks of its
+//! readers along; so removing costs the same however large the disk, and harms no reader. The
+//! highest numbers that were given out are in `marks.json` before the first manifest goes, since
+//! revision ids, sequences and segment numbers are never used twice.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, DiskLock};
+use crate::error::{AtPath, Error, Result};
+use crate::io::{self, Lock, Mode};
+use crate::manifest::Manifest;
+use crate::revision::RevisionId;
+use crate::text;
+use crate::units::SegmentId;
+
+/// The highest numbers that removed revisions had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Marks {
+    /// Format of this file.
+    pub format: u64,
+    /// The highest sequence.
+    pub sequence: u64,
+    /// The highest revision id.
+    pub last_revision: Option<RevisionId>,
+    /// The highest segment that a manifest knew.
+    pub highest_segment: u32,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { format: text::FORMAT, sequence: 0, last_revision: None, highest_segment: 0 }
+    }
+}
+
+impl Marks {
+    /// Of a disk; a disk from which nothing was removed has none.
+    ///
+    /// # Errors
+    /// `Corrupt`, `TooNew`, `Io`.
+    pub fn read(disk: &Disk) -> Result<Self> {
+        match text::read(&**disk.files(), &disk.paths().marks()) {
+            Err(Error::NotFound { .. }) => Ok(Self::default()),
+            other => other,
+        }
+    }
+
+    fn raise(&mut self, id: &RevisionId, sequence: u64, highest: SegmentId) {
+        self.sequence = self.sequence.max(sequence);
+        self.last_revision = self.last_revision.take().max(Some(id.clone()));
+        self.highest_segment = self.highest_segment.max(highest.0);
+    }
+}
+
+/// Moves the manifests of `revisions` to `retired/`: durably gone from listings when this returns.
+/// Their space comes back with the first collect after their last reader has closed them. After an
+/// error some of them may be gone and the others are there.
+///
+/// # Errors
+/// `NotFound` before anything is done, where one of them is not there; `Locked` for one that was
+/// retired before under the same id and is still read; `TooNew`, `Io`.
+pub fn retire(disk: &Disk, lock: &DiskLock, revisions: &[RevisionId]) -> Result<()> {
+    if !lock.covers(&disk.paths().directory) {
+        return Err(Error::InvalidArgument("removing revisions needs the lock of their disk".into()));
+    }
+    let (files, paths) = (&**disk.files(), disk.paths());
+    with_room(disk, || remember(disk, revisions))?;
+    with_room(disk, || make_directory(disk))?;
+    for revision in revisions {
+        let (from, to) = (paths.manifest(revision), paths.retired_manifest(revision));
+        if !dispose_one(disk, &to)? {
+            return Err(Error::Locked { path: to, holder: "a reader".to_owned() });
+        }
+        files.rename(&from, &to).at("removing", &from)?;
+    }
+    sync_names(disk)?;
+    for revision in revisions {
+        // Without its manifest a state file means nothing; the next backup sweeps it otherwise.
+        let _ = files.unlink(&paths.state(revision));
+    }
+    Ok(())
+}
+
+/// Makes renames and removals of manifests durable, whoever made them.
+pub(crate) fn sync_names(disk: &Disk) -> Result<()> {
+    for directory in [disk.paths().retired(), disk.paths().revisions()] {
+        match disk.files().sync_directory(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.at("syncing", &directory)?,
+        }
+    }
+    Ok(())
+}
+
+/// Retired manifests, in rising order of their ids.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn retired(disk: &Disk) -> Result<Vec<RevisionId>> {
+    let directory = disk.paths().retired();
+    let names = match disk.files().list(&directory).at("listing", &directory) {
+        Err(Error::NotFound { .. }) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut ids: Vec<_> =
+        names.iter().filter_map(|name| RevisionId::parse(name.strip_suffix(".json")?)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Whether nobody reads the manifest at `path`; `then` runs while nobody can begin to.
+pub(crate) fn unless_read(disk: &Disk, path: &Path, then: impl FnOnce() -> Result<()>) -> Result<bool> {
+    let file = match disk.files().open(path, Mode::Read).at("opening", path) {
+        Err(Error::NotFound { .. }) => return Ok(true),
+        other => other?,
+    };
+    match file.try_flock(Lock::Exclusive) {
+        Ok(false) => return Ok(false),
+        Ok(true) => {}
+        // Without locks nobody can say that he reads, as Image::open warns.
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+        Err(error) => return Err(error).at("locking", path),
+    }
+    then().map(|()| true)
+}
+
+/// Unlinks a retired manifest for good unless somebody reads it; false where somebody does.
+pub(crate) fn dispose_one(disk: &Disk, path: &Path) -> Result<bool> {
+    unless_read(disk, path, || match disk.files().unlink(path).at("removing", path) {
+        Err(Error::NotFound { .. }) => Ok(()),
+        other => other,
+    })
+}
+
+/// Raises the marks to the numbers of `revisions`, durably.
+fn remember(disk: &Disk, revisions: &[RevisionId]) -> Result<()> {
+    let (before, was_lost) = match Marks::read(disk) {
+        Err(Error::Corrupt { .. }) => (Marks::default(), true),
+        other => (other?, false),
+    };
+    let mut marks = before.clone();
+    let all = if was_lost { disk.revisions()? } else { Vec::new() };
+    for revision in revisions.iter().chain(&all) {
+        match disk.manifest(revision) {
+            Ok(manifest) => {
+                marks.raise(revision, manifest.sequence, SegmentId(manifest.highest_segment));
+            }
+            Err(Error::Corrupt { .. }) => raise_beyond_all(disk, &mut marks, revision)?,
+            Err(error) => return Err(error),
+        }
+    }
+    if marks == before {
+        return Ok(());
+    }
+    let path = disk.paths().marks();
+    io::replace(&**disk.files(), &path, &text::encode(&marks)?).at("writing", &path)
+}
+
+/// For a manifest that cannot be read: above whatever it can have held.
+fn raise_beyond_all(disk: &Disk, marks: &mut Marks, revision: &RevisionId) -> Result<()> {
+    let ids = disk.revisions()?;
+    let manifests = || ids.iter().filter_map(|id| disk.manifest(id).ok());
+    let sequence = manifests().map(|manifest: Manifest| manifest.sequence).max().unwrap_or(0);
+    let unread = ids.len() - manifests().count();
+    let highest = disk.segments()?.last().copied().unwrap_or(SegmentId(0));
+    marks.raise(revision, sequence.max(marks.sequence) + unread as u64, highest);
+    Ok(())
+}
+
+fn make_directory(disk: &Disk) -> Result<()> {
+    let (files, directory) = (disk.files(), disk.paths().retired());
+    match files.create_directory(&directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => {
+            other.at("making", &directory)?;
+            let parent = &disk.paths().directory;
+            files.sync_directory(parent).at("syncing", parent)
+        }
+    }
+}
+
+/// On a full file system a few bytes are needed before any can be freed. The dedup index is only a
+/// hint, so it goes.
+pub(crate) fn with_room(disk: &Disk, write: impl Fn() -> Result<()>) -> Result<()> {
+    match write() {
+        Err(error) if is_no_space(&error) => {
+            let _ = disk.files().unlink(&disk.paths().dedup());
+            write()
+        }
+        other => other,
+    }
+}
+
+/// Whether an error means that the file system or a quota is full.
+pub(crate) fn is_no_space(error: &Error) -> bool {
+    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+    matches!(error, Error::Io { source, .. } if full.contains(&source.kind()))
+}
