@@ -28,7 +28,7 @@ use crate::revision::RevisionId;
 use crate::source::{PathSource, StreamSource};
 use crate::text;
 use crate::units::{Geometry, SegmentId};
-use crate::write::{Known, RecordWriter};
+use crate::write::{Known, RecordWriter, Sealing};
 
 /// What to read.
 pub enum Source {
@@ -50,7 +50,8 @@ pub struct BackupParams {
     pub consistency: Option<Consistency>,
     /// Tags of the revision.
     pub tags: Vec<String>,
-    /// Worker threads; 0 for one a core.
+    /// Worker threads; 0 for one a core. With 1 everything happens on the calling thread, in an
+    /// order that is the same each time.
     pub threads: usize,
 }
 
@@ -103,7 +104,7 @@ pub fn prepare(
     mut params: BackupParams,
     control: Arc<Control>,
 ) -> Result<Pending> {
-    if !lock.covers(&disk.paths().directory) {
+    if !lock.look_whether_covers(&disk.paths().directory)? {
         return Err(Error::InvalidArgument("a backup needs the lock of its disk".into()));
     }
     let (begun, started_at) = (Instant::now(), now());
@@ -119,17 +120,15 @@ pub fn prepare(
     let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;
     let condemned = read_condemned(disk, &mut warnings)?;
     let known = Arc::new(Known::new(Arc::clone(&records), index, condemned));
-    let swept = disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
-    if swept.adopted > 0 {
-        let segments = disk.paths().segments();
-        disk.files().sync_directory(&segments).at("syncing", &segments)?;
-    }
+    disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
     let job =
         scan::Job { disk, records: &records, known: &known, control: &control, threads: params.threads };
-    let mut writer = RecordWriter::new(disk, before.highest, disk.file().codec, Arc::clone(&known));
+    let sealing = if params.threads == 1 { Sealing::Inline } else { Sealing::InBackground };
+    let mut writer = RecordWriter::new(disk, before.highest, Arc::clone(&known), sealing)
+        .sealing_at(disk.segment_len_target());
     let scanned = match scan::run(&job, &mut params.source, before.parent.as_ref(), &mut writer) {
         Err(error @ (Error::Corrupt { .. } | Error::NotFound { .. }))
-            if params.source.can_be_read_again() && before.parent.is_some() && !writer.has_failed() =>
+            if params.source.can_be_read_again() && before.parent.is_some() && !writer.is_poisoned() =>
         {
             warnings.push(format!("the block map of the last revision cannot be read ({error}), so every block was compared by digest alone and a new map was written"));
             scan::run(&job, &mut params.source, None, &mut writer)?
@@ -158,7 +157,7 @@ impl Pending {
     /// Of the file system. Whether the revision is there is then seen by listing; if it is, it is
     /// whole.
     pub fn commit(mut self) -> Result<Taken> {
-        if !self.lock.covers(&self.disk.paths().directory) {
+        if !self.lock.look_whether_covers(&self.disk.paths().directory)? {
             return Err(Error::InvalidArgument(format!(
                 "{} was moved, replaced or lost its lock file during the backup, so nothing was committed",
                 self.disk.paths().directory.display()

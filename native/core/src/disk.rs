@@ -2,8 +2,6 @@
 //! interrupted backup left.
 
 use std::collections::HashSet;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +9,12 @@ use jiff::Timestamp;
 
 use crate::codec::Codec;
 use crate::error::{AtPath, Error, Result};
-use crate::io::{self, File, Files, Lock, Pin, TEMPORARY_SUFFIX};
+use crate::io::{self, File, Files, Lock, Mode, OsFiles, Pin, TEMPORARY_SUFFIX};
 use crate::manifest::{DiskFile, DiskPaths, Manifest};
 use crate::map::Fanout;
+use crate::record::Kind;
 use crate::revision::RevisionId;
-use crate::segment::{self, IndexEntry, SegmentReader};
+use crate::segment::{self, IndexEntry, SEGMENT_LEN_TARGET, SegmentReader};
 use crate::text;
 use crate::units::{BLOCK_SIZE_DEFAULT, SegmentId, is_block_size};
 
@@ -42,6 +41,7 @@ pub struct Disk {
     files: Arc<dyn Files>,
     paths: DiskPaths,
     file: DiskFile,
+    segment_len_target: u64,
 }
 
 /// Which segments an interrupted backup may have left.
@@ -49,15 +49,14 @@ pub struct Disk {
 pub struct Leftovers {
     /// All with higher numbers.
     pub above: SegmentId,
-    /// Whether those that are not sealed are of no use for certain.
+    /// Whether those that cannot be read, or hold no blocks, are of no use for certain.
     pub unlink_unsealed: bool,
 }
 
 /// What sweeping found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Swept {
-    /// Sealed segments that no manifest knows: the sealed part of an interrupted backup, synced
-    /// again, whose records may be used once the segments directory was synced, too.
+    /// Sealed segments that no manifest knows: the sealed part of an interrupted backup.
     pub adopted: usize,
     /// Files of no use that were unlinked.
     pub unlinked: usize,
@@ -90,13 +89,13 @@ impl Disk {
         for path in [&paths.directory, &paths.segments(), &paths.revisions()] {
             files.create_directory(path).at("making", path)?;
         }
-        files.open(&paths.lock(), io::Mode::CreateNew).at("making", &paths.lock())?;
+        files.open(&paths.lock(), Mode::CreateNew).at("making", &paths.lock())?;
         io::replace(&*files, &paths.disk_file(), &text::encode(&file)?).at("writing", &paths.disk_file())?;
         if let Some(parent) = directory.parent() {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             files.sync_directory(parent).at("syncing", parent)?;
         }
-        Ok(Self { files, paths, file })
+        Ok(Self::of(files, paths, file))
     }
 
     /// Opens the directory of a disk; writes nothing.
@@ -106,7 +105,24 @@ impl Disk {
     pub fn open(files: Arc<dyn Files>, directory: &Path) -> Result<Self> {
         let paths = DiskPaths::new(directory);
         let file = DiskFile::read(&*files, &paths.disk_file())?;
-        Ok(Self { files, paths, file })
+        Ok(Self::of(files, paths, file))
+    }
+
+    fn of(files: Arc<dyn Files>, paths: DiskPaths, file: DiskFile) -> Self {
+        Self { files, paths, file, segment_len_target: SEGMENT_LEN_TARGET }
+    }
+
+    /// Has new segments sealed at so many bytes, at most [`SEGMENT_LEN_TARGET`]: small ones for
+    /// tests, which look at what is sealed in the middle of a backup.
+    #[must_use]
+    pub fn sealing_segments_at(self, len_target: u64) -> Self {
+        Self { segment_len_target: len_target, ..self }
+    }
+
+    /// Bytes at which new segments are sealed.
+    #[must_use]
+    pub fn segment_len_target(&self) -> u64 {
+        self.segment_len_target
     }
 
     /// disk.json
@@ -176,35 +192,20 @@ impl Disk {
         Ok(ids)
     }
 
-    /// Clears up after an interrupted backup: segments that it left are given to `adopt` if they are
-    /// sealed and sync again, else unlinked; so are temporary files, and state files that never got
-    /// their manifest. The caller holds the lock.
+    /// Clears up after an interrupted backup: sealed segments that it left are given to `adopt`;
+    /// temporary files, segments of no use, and state files that never got their manifest are
+    /// unlinked. What was adopted may be pointed at when this returns. The caller holds the lock.
     ///
     /// # Errors
-    /// `Io` where the directories cannot be listed or a useless file cannot be unlinked.
+    /// `Io` where the directories cannot be listed or synced, or a useless file not unlinked.
     pub fn sweep(
         &self,
         leftovers: Leftovers,
         adopt: &mut dyn FnMut(SegmentId, &[IndexEntry]),
     ) -> Result<Swept> {
         let mut swept = Swept::default();
-        let directory = self.paths.segments();
-        for id in self.segments()?.into_iter().filter(|&id| id > leftovers.above) {
-            let opened = SegmentReader::open_with_entries(&*self.files, &directory, id);
-            match opened.and_then(|(reader, entries)| reader.sync().map(|()| entries)) {
-                Ok(entries) => {
-                    adopt(id, &entries);
-                    swept.adopted += 1;
-                }
-                Err(_) if !leftovers.unlink_unsealed => {}
-                Err(_) => {
-                    let path = segment::path_of(&directory, id);
-                    self.files.unlink(&path).at("removing", &path)?;
-                    swept.unlinked += 1;
-                }
-            }
-        }
-        for directory in [&self.paths.directory, &self.paths.revisions(), &directory] {
+        let segments = self.paths.segments();
+        for directory in [&self.paths.directory, &self.paths.revisions(), &segments] {
             let names = self.files.list(directory).at("listing", directory)?;
             let all: HashSet<&str> = names.iter().map(String::as_str).collect();
             for name in names.iter().filter(|name| is_left_over(name, &all)) {
@@ -213,7 +214,52 @@ impl Disk {
                 swept.unlinked += 1;
             }
         }
+        for id in self.segments()?.into_iter().filter(|&id| id > leftovers.above) {
+            match self.entries_to_adopt(id, leftovers) {
+                Ok(Some(entries)) => {
+                    adopt(id, &entries);
+                    swept.adopted += 1;
+                }
+                Ok(None) | Err(_) if leftovers.unlink_unsealed => {
+                    // It may have been left under its temporary name.
+                    for path in [segment::temporary_path_of(&segments, id), segment::path_of(&segments, id)] {
+                        match self.files.unlink(&path) {
+                            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                            other => other.at("removing", &path)?,
+                        }
+                    }
+                    swept.unlinked += 1;
+                }
+                Ok(None) | Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {}
+                // Left there unread, it would be pointed at as soon as it can be read again.
+                Err(error) => return Err(error),
+            }
+        }
+        if swept.adopted + swept.unlinked > 0 {
+            self.files.sync_directory(&segments).at("syncing", &segments)?;
+        }
         Ok(swept)
+    }
+
+    /// What a segment of an interrupted backup holds, once its bytes and its name are as good as
+    /// those of a new one. `None` for map pages alone, which nobody can find again.
+    ///
+    /// It has its name, so its syncs went well ([`SegmentWriter`](segment::SegmentWriter)). It is
+    /// synced all the same, since it may have been copied here; and named anew, since the sync of
+    /// the directory may have failed then, which a second one would say nothing of.
+    fn entries_to_adopt(&self, id: SegmentId, leftovers: Leftovers) -> Result<Option<Vec<IndexEntry>>> {
+        let segments = self.paths.segments();
+        let (reader, entries) = SegmentReader::open_with_entries(&*self.files, &segments, id)?;
+        if !entries.iter().any(|entry| entry.kind == Kind::Block) {
+            return Ok(None);
+        }
+        reader.sync()?;
+        if leftovers.unlink_unsealed {
+            let (path, aside) = (segment::path_of(&segments, id), segment::temporary_path_of(&segments, id));
+            self.files.rename(&path, &aside).at("naming", &aside)?;
+            self.files.rename(&aside, &path).at("naming", &path)?;
+        }
+        Ok(Some(entries))
     }
 }
 
@@ -232,10 +278,10 @@ pub fn now() -> Timestamp {
 }
 
 /// A kernel lock on a disk (flock(2)): gone when released or when the process dies, so never stale.
-#[derive(Debug)]
 pub struct DiskLock {
+    files: Arc<dyn Files>,
     directory: PathBuf,
-    file: Option<std::fs::File>,
+    file: Option<Box<dyn File>>,
 }
 
 impl DiskLock {
@@ -245,27 +291,40 @@ impl DiskLock {
     /// `Locked` names the holder; `InvalidArgument` where the file system's locks do not exclude;
     /// `NotFound`; `Io`, among it for a lock file that is a link, since it is written to.
     pub fn take(directory: &Path, holder: &str) -> Result<Self> {
-        let path = DiskPaths::new(directory).lock();
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let open = || options.open(&path).at("opening", &path);
-        let mut file = open()?;
-        if !file.try_flock(Lock::Exclusive).at("locking", &path)? {
-            let mut text = String::new();
-            let _ = file.take(1000).read_to_string(&mut text);
-            let holder = if text.is_empty() { "another process".to_owned() } else { text };
-            return Err(Error::Locked { path: directory.to_owned(), holder });
+        Self::take_on(Arc::new(OsFiles), directory, holder)
+    }
+
+    /// As [`DiskLock::take`], on any files. A lock file that is missing is made again: nobody has
+    /// locked what is not there.
+    ///
+    /// # Errors
+    /// As [`DiskLock::take`].
+    pub fn take_on(files: Arc<dyn Files>, directory: &Path, holder: &str) -> Result<Self> {
+        let paths = DiskPaths::new(directory);
+        let path = paths.lock();
+        // So that no lock file is made in what is no disk.
+        files.identity(&path).or_else(|_| files.identity(&paths.disk_file())).at("opening", &path)?;
+        let open = || files.open(&path, Mode::Update).at("opening", &path);
+        for _ in 0..LOCK_TRIES {
+            let file = open()?;
+            if !file.try_flock(Lock::Exclusive).at("locking", &path)? {
+                return Err(Error::Locked { path: directory.to_owned(), holder: holder_in(&*file) });
+            }
+            if !is_at(&*files, &path, &*file)? {
+                // Removed and made again by somebody else meanwhile, who may hold the new one.
+                continue;
+            }
+            if open()?.try_flock(Lock::Exclusive).at("locking", &path)? {
+                return Err(Error::InvalidArgument(format!(
+                    "locks on {} do not exclude each other, so two backups could run at once there",
+                    path.display()
+                )));
+            }
+            let noted = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
+            noted.at("writing", &path)?;
+            return Ok(Self { files, directory: directory.to_owned(), file: Some(file) });
         }
-        if open()?.try_flock(Lock::Exclusive).at("locking", &path)? {
-            return Err(Error::InvalidArgument(format!(
-                "locks on {} do not exclude each other, so two backups could run at once there",
-                path.display()
-            )));
-        }
-        let noted =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
-        noted.at("writing", &path)?;
-        Ok(Self { directory: directory.to_owned(), file: Some(file) })
+        Err(Error::Locked { path: directory.to_owned(), holder: UNKNOWN_HOLDER.to_owned() })
     }
 
     /// Gives the lock back. Idempotent.
@@ -277,13 +336,50 @@ impl DiskLock {
     }
 
     /// Whether it is held, and for what stands at this directory's path now: a directory that was
-    /// renamed takes its lock along.
+    /// renamed takes its lock along. False where that cannot be told.
     #[must_use]
     pub fn covers(&self, directory: &Path) -> bool {
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let held = self.file.as_ref().and_then(|file| file.metadata().ok()).map(identity);
-        let there = std::fs::symlink_metadata(DiskPaths::new(directory).lock()).ok().map(identity);
-        self.directory == directory && held.is_some() && held == there
+        self.look_whether_covers(directory).unwrap_or(false)
+    }
+
+    /// As [`DiskLock::covers`], for whoever wants to say why it cannot be told.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn look_whether_covers(&self, directory: &Path) -> Result<bool> {
+        match &self.file {
+            Some(file) if self.directory == directory => {
+                is_at(&*self.files, &DiskPaths::new(directory).lock(), &**file)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Whoever makes a lock file that is missing may find that another did so at the same time.
+const LOCK_TRIES: u32 = 10;
+const UNKNOWN_HOLDER: &str = "another process";
+const HOLDER_LEN_MAX: usize = 1000;
+
+fn holder_in(file: &dyn File) -> String {
+    let mut bytes = [0; HOLDER_LEN_MAX];
+    let len = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = bytes.get(..len).map(String::from_utf8_lossy).unwrap_or_default();
+    if text.is_empty() { UNKNOWN_HOLDER.to_owned() } else { text.into_owned() }
+}
+
+/// Whether a path still leads to an open file.
+fn is_at(files: &dyn Files, path: &Path, file: &dyn File) -> Result<bool> {
+    let held = file.identity().at("looking at", path)?;
+    match files.identity(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        there => Ok(there.at("looking at", path)? == held),
+    }
+}
+
+impl std::fmt::Debug for DiskLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskLock").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 mod memory;
 mod os;
 mod pin;
+mod simulated;
 
 use std::io::Result;
 use std::path::Path;
@@ -14,6 +15,7 @@ pub use memory::MemoryFiles;
 pub use os::OsFiles;
 pub use pin::Pin;
 pub(crate) use pin::pin;
+pub use simulated::{Call, Fault, SimulatedFiles};
 
 /// Positioned reads from anything that has bytes at offsets: a file, a device, an image.
 pub trait ReadAt {
@@ -59,6 +61,12 @@ pub trait File: ReadAt + Send + Sync {
     /// # Errors
     /// Of the file system; an unknown part may have been written.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Cuts the file to `len` bytes, or makes it so long with zeros.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn set_len(&self, len: u64) -> Result<()>;
 
     /// Waits until all that was written is on stable storage (fdatasync(2)). After an error nothing
     /// is known of the data any more, even when a later call succeeds, so callers poison themselves.

@@ -212,7 +212,7 @@ mod tests {
             .concat();
             root = Some(PagePointer { digest, place, copy: None, allocated });
         }
-        writer.seal().unwrap();
+        writer.seal(files).unwrap();
         MapRoot { fanout, height, root }
     }
 
@@ -280,7 +280,7 @@ mod tests {
             BlockPointer { digest, place: Place::new(id, ordinal).unwrap() }
         });
         let pointers = pointers.collect();
-        writer.seal().unwrap();
+        writer.seal(files).unwrap();
         pointers
     }
 
@@ -320,6 +320,9 @@ mod tests {
     impl File for SlowFile {
         fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
             self.0.write_all_at(bytes, offset)
+        }
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.0.set_len(len)
         }
         fn sync(&self) -> std::io::Result<()> {
             self.0.sync()
@@ -483,7 +486,7 @@ mod tests {
             SegmentWriter::create(&files, Path::new(SEGMENTS), SegmentId(1), [0; 16], 0).unwrap();
         let len = u32::try_from(BLOCK_LEN).unwrap();
         writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
-        writer.seal().unwrap();
+        writer.seal(&files).unwrap();
         let records = records(&files);
         let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap() };
         records.block(&pointer, BLOCK_LEN).unwrap();

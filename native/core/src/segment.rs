@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All numbers are little-endian; docs/format.md has every field. A segment is valid only with a
-//! trailer and an index that match; anything else is an unsealed rest of an interrupted backup.
+//! trailer and an index that match. Until it is sealed it has a temporary name.
 //! Records lie at arbitrary offsets; whoever points at one names its ordinal, and the index, read
 //! through the same descriptor, says where it is. So a segment can be rewritten under the same name
 //! while readers go on with the old file.
@@ -18,6 +18,7 @@ mod write;
 pub use index::{IndexEntry, SegmentIndex};
 pub use read::SegmentReader;
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
+pub(crate) use write::temporary_path_of;
 pub use write::{SealedSegment, SegmentWriter};
 
 use std::path::{Path, PathBuf};

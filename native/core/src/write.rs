@@ -3,8 +3,9 @@
 //! Blocks go to one lane and map pages to the other, so that either can be read without the other
 //! between; the second copy of a page goes to the lane of blocks, which is another segment. A
 //! sealed segment's blocks enter the dedup index; those of open segments are known from memory.
-//! After any error the pass is given up as a whole: nothing is promised of what it wrote but that
-//! sealed segments hold what their indexes say.
+//! After any error the writer is poisoned: it writes and seals nothing more, so that no revision is
+//! made of what it wrote. Nothing is promised then but that sealed segments hold what their indexes
+//! say.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::io::Files;
 use crate::map::{PagePointer, PageSink, Place, UnplacedPage};
 use crate::record::Kind;
 use crate::records::Records;
-use crate::segment::{SealedSegment, SegmentWriter, path_of};
+use crate::segment::{SEGMENT_LEN_TARGET, SealedSegment, SegmentWriter, temporary_path_of};
 use crate::units::SegmentId;
 
 /// Blocks of this disk that are stored already, for many threads.
@@ -85,6 +86,15 @@ pub struct EncodedBlock {
     pub payload: Vec<u8>,
 }
 
+/// Where segments are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// On threads of their own, so that the next segment is written meanwhile.
+    InBackground,
+    /// On the calling thread: all operations come in one order.
+    Inline,
+}
+
 #[derive(Clone, Copy)]
 enum Lane {
     Blocks,
@@ -97,6 +107,8 @@ pub struct RecordWriter {
     segments: PathBuf,
     disk_id: [u8; 16],
     codec: Codec,
+    sealing_where: Sealing,
+    len_target: u64,
     known: Arc<Known>,
     highest: SegmentId,
     blocks: Option<SegmentWriter>,
@@ -105,18 +117,20 @@ pub struct RecordWriter {
     created: Vec<SegmentId>,
     sealed: Vec<SegmentId>,
     stored_bytes: u64,
-    has_failed: bool,
+    is_poisoned: bool,
 }
 
 impl RecordWriter {
     /// Writes segments above `highest` into `disk`, whose lock the caller holds.
     #[must_use]
-    pub fn new(disk: &Disk, highest: SegmentId, codec: Codec, known: Arc<Known>) -> Self {
+    pub fn new(disk: &Disk, highest: SegmentId, known: Arc<Known>, sealing: Sealing) -> Self {
         Self {
             files: Arc::clone(disk.files()),
             segments: disk.paths().segments(),
             disk_id: disk.file().id_bytes().unwrap_or_default(),
-            codec,
+            codec: disk.file().codec,
+            sealing_where: sealing,
+            len_target: SEGMENT_LEN_TARGET,
             known,
             highest,
             blocks: None,
@@ -125,8 +139,14 @@ impl RecordWriter {
             created: Vec::new(),
             sealed: Vec::new(),
             stored_bytes: 0,
-            has_failed: false,
+            is_poisoned: false,
         }
+    }
+
+    /// Seals segments at so many bytes, at most [`SEGMENT_LEN_TARGET`].
+    #[must_use]
+    pub fn sealing_at(self, len_target: u64) -> Self {
+        Self { len_target, ..self }
     }
 
     /// Stores a block, unless one of its digest was stored meanwhile.
@@ -165,22 +185,15 @@ impl RecordWriter {
     /// Seals everything. Afterwards every record is on stable storage, and so are the names.
     ///
     /// # Errors
-    /// Of the file system; the backup must then be given up.
+    /// Of the file system, also where an earlier call failed; the backup must then be given up.
     pub fn seal(&mut self) -> Result<()> {
-        for writer in [self.blocks.take(), self.pages.take()].into_iter().flatten() {
-            self.seal_in_background(writer)?;
-        }
-        self.collect_sealed(0)?;
-        if !self.created.is_empty() {
-            self.sync_directory()?;
-        }
-        Ok(())
+        self.or_poisoned(Self::seal_all)
     }
 
-    /// Whether a segment could not be sealed; nothing may then be written any more.
+    /// Whether anything could not be written or synced; nothing is then written any more.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.has_failed
+    pub fn is_poisoned(&self) -> bool {
+        self.is_poisoned
     }
 
     /// Unlinks what is not sealed, after a failure or a cancel, and forgets it. Sealed segments
@@ -191,8 +204,8 @@ impl RecordWriter {
         let _ = self.collect_sealed(0);
         self.known.forget_unsealed();
         for id in self.created.iter().filter(|id| !self.sealed.contains(id)) {
-            // What cannot be unlinked now is unsealed, and swept by the next backup.
-            let _ = self.files.unlink(&path_of(&self.segments, *id));
+            // What cannot be unlinked now has a temporary name, and is swept by the next backup.
+            let _ = self.files.unlink(&temporary_path_of(&self.segments, *id));
         }
         self.created.clone_from(&self.sealed);
     }
@@ -206,19 +219,41 @@ impl RecordWriter {
         plain_len: u32,
         payload: &[u8],
     ) -> Result<Place> {
-        let mut writer = match self.lane(lane).take() {
-            Some(writer) if !writer.is_full() => writer,
-            full => {
-                if let Some(full) = full {
-                    self.seal_in_background(full)?;
+        self.or_poisoned(|this| {
+            let mut writer = match this.lane(lane).take() {
+                Some(writer) if !writer.is_full(this.len_target) => writer,
+                full => {
+                    if let Some(full) = full {
+                        this.begin_sealing(full)?;
+                    }
+                    this.create()?
                 }
-                self.create()?
-            }
-        };
-        let ordinal = writer.append(kind, codec, digest, plain_len, payload)?;
-        let id = writer.id();
-        *self.lane(lane) = Some(writer);
-        Place::new(id, ordinal).ok_or(Error::Worker)
+            };
+            let ordinal = writer.append(kind, codec, digest, plain_len, payload)?;
+            let id = writer.id();
+            *this.lane(lane) = Some(writer);
+            Place::new(id, ordinal).ok_or(Error::Worker)
+        })
+    }
+
+    /// Does something after which, where it fails, nothing more is done. What was lost by then,
+    /// above all by a sync that failed, must not become part of a revision.
+    fn or_poisoned<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.is_poisoned {
+            let source = std::io::Error::other("an earlier write failed, so nothing more is written");
+            return Err(Error::Io { action: "writing to", path: self.segments.clone(), source });
+        }
+        let done = work(self);
+        self.is_poisoned |= done.is_err();
+        done
+    }
+
+    fn seal_all(&mut self) -> Result<()> {
+        for writer in [self.blocks.take(), self.pages.take()].into_iter().flatten() {
+            self.begin_sealing(writer)?;
+        }
+        self.collect_sealed(0)?;
+        if self.created.is_empty() { Ok(()) } else { self.sync_directory() }
     }
 
     fn lane(&mut self, lane: Lane) -> &mut Option<SegmentWriter> {
@@ -239,10 +274,19 @@ impl RecordWriter {
     }
 
     /// Syncs take their time, so the next segment is written meanwhile. At most two at once.
-    fn seal_in_background(&mut self, writer: SegmentWriter) -> Result<()> {
+    fn begin_sealing(&mut self, writer: SegmentWriter) -> Result<()> {
         self.collect_sealed(1)?;
         self.stored_bytes += writer.sealed_len();
-        self.sealing.push(std::thread::spawn(move || writer.seal()));
+        match self.sealing_where {
+            Sealing::Inline => {
+                let sealed = writer.seal(&*self.files)?;
+                self.note_sealed(&sealed);
+            }
+            Sealing::InBackground => {
+                let files = Arc::clone(&self.files);
+                self.sealing.push(std::thread::spawn(move || writer.seal(&*files)));
+            }
+        }
         Ok(())
     }
 
@@ -255,7 +299,7 @@ impl RecordWriter {
                 Err(_) => failure = Some(Error::Worker),
             }
         }
-        self.has_failed |= failure.is_some();
+        self.is_poisoned |= failure.is_some();
         failure.map_or(Ok(()), Err)
     }
 

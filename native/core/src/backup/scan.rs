@@ -1,5 +1,6 @@
 //! The pass over the source: threads read, look for zeros, hash, compare and encode; the calling
-//! thread puts their results in order, stores them and builds the map.
+//! thread puts their results in order, stores them and builds the map. Where one thread is asked
+//! for, it is the calling one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -122,9 +123,36 @@ fn in_order(
     writer: &mut RecordWriter,
     start: MapRoot,
 ) -> Result<(Counters, MapRoot, u64)> {
-    let (sender, receiver) = crossbeam_channel::bounded(threads * 2);
-    let block_size = worker.block_size;
     let mut updater = Updater::new(start, &**worker.job.records, writer)?;
+    let counters = if worker.job.threads == 1 {
+        take_alone(worker, &mut updater)?
+    } else {
+        take_from_threads(worker, threads, &mut updater)?
+    };
+    let (size_bytes, _) = worker.feed.totals();
+    let map = updater.finish(size_bytes.div_ceil(u64::from(worker.block_size)))?;
+    Ok((counters, map, size_bytes))
+}
+
+/// Does it all on this thread, in one order.
+fn take_alone(worker: &Worker<'_, '_>, updater: &mut Updater<'_, Records, RecordWriter>) -> Result<Counters> {
+    let mut counters = Counters::default();
+    let mut buffer = AlignedBuffer::new(worker.feed.piece_len());
+    while let Some(piece) = worker.feed.next(&mut buffer)? {
+        let findings = worker.look_at(&piece, buffer.as_slice())?;
+        settle(worker, updater, &findings, &mut counters)?;
+        worker.feed.written(findings.number + 1);
+    }
+    worker.job.control.check()?;
+    Ok(counters)
+}
+
+fn take_from_threads(
+    worker: &Worker<'_, '_>,
+    threads: usize,
+    updater: &mut Updater<'_, Records, RecordWriter>,
+) -> Result<Counters> {
+    let (sender, receiver) = crossbeam_channel::bounded(threads * 2);
     std::thread::scope(|scope| {
         // A thread that waits in the feed would outlive a panic here, and the scope waits for it.
         let _guard = StopOnPanic(worker.feed);
@@ -135,7 +163,7 @@ fn in_order(
             })
             .collect();
         drop(sender);
-        let taken = take(worker, &receiver, &mut updater);
+        let taken = take(worker, &receiver, updater);
         worker.feed.stop();
         drop(receiver);
         let mut all_joined = true;
@@ -143,13 +171,7 @@ fn in_order(
             all_joined &= handle.join().is_ok();
         }
         // A thread that panics stops the feed, which the others tell as a cancel.
-        if !all_joined {
-            return Err(Error::Worker);
-        }
-        let counters = taken?;
-        let (size_bytes, _) = worker.feed.totals();
-        let map = updater.finish(size_bytes.div_ceil(u64::from(block_size)))?;
-        Ok((counters, map, size_bytes))
+        if all_joined { taken } else { Err(Error::Worker) }
     })
 }
 
@@ -166,18 +188,30 @@ fn take(
         early.insert(findings.number, findings);
         while let Some(findings) = early.remove(&next) {
             next += 1;
-            let cleared = enter(updater, &findings)?;
-            counters.read_bytes += findings.read_bytes;
-            counters.zero_bytes += findings.zero_bytes;
-            counters.changed_bytes += findings.changed_bytes + cleared * u64::from(worker.block_size);
-            worker.job.control.add_done(findings.len);
-            worker.job.control.add_read(findings.read_bytes);
+            settle(worker, updater, &findings, &mut counters)?;
         }
-        worker.job.control.set_stored(updater.sink().stored_bytes());
         worker.feed.written(next);
     }
     worker.job.control.check()?;
     if early.is_empty() { Ok(counters) } else { Err(Error::Worker) }
+}
+
+/// Enters what was found in a piece and counts it.
+fn settle(
+    worker: &Worker<'_, '_>,
+    updater: &mut Updater<'_, Records, RecordWriter>,
+    findings: &Findings,
+    counters: &mut Counters,
+) -> Result<()> {
+    let cleared = enter(updater, findings)?;
+    counters.read_bytes += findings.read_bytes;
+    counters.zero_bytes += findings.zero_bytes;
+    counters.changed_bytes += findings.changed_bytes + cleared * u64::from(worker.block_size);
+    let control = worker.job.control;
+    control.add_done(findings.len);
+    control.add_read(findings.read_bytes);
+    control.set_stored(updater.sink().stored_bytes());
+    Ok(())
 }
 
 /// Stores what is new in a piece and puts it in the map. Returns the blocks that a hole cleared.

@@ -394,7 +394,7 @@ struct Full;
 
 impl Files for Full {
     fn open(&self, path: &Path, mode: io::Mode) -> std::io::Result<Box<dyn io::File>> {
-        if mode == io::Mode::CreateNew && path.extension().is_some_and(|extension| extension == "seg") {
+        if mode == io::Mode::CreateNew && path.parent().is_some_and(|parent| parent.ends_with("segments")) {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
         OsFiles.open(path, mode)

@@ -94,6 +94,11 @@ impl File for MemoryFile {
         Ok(())
     }
 
+    fn set_len(&self, len: u64) -> Result<()> {
+        lock(&self.inode.bytes).resize(to_index(len)?, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
@@ -190,11 +195,11 @@ impl Files for MemoryFiles {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// One suite for every implementation of [`Files`].
-    fn behaves(files: &dyn Files, root: &Path) {
+    pub(crate) fn behaves(files: &dyn Files, root: &Path) {
         let directory = root.join("d");
         files.create_directory(&directory).unwrap();
         assert!(files.create_directory(&directory).is_err());
@@ -204,6 +209,9 @@ mod tests {
         file.write_all_at(b"hello", 3).unwrap();
         file.sync().unwrap();
         assert_eq!(file.len().unwrap(), 8);
+        file.set_len(9).unwrap();
+        assert_eq!(files.read(&path, 9).unwrap(), b"\0\0\0hello\0");
+        file.set_len(8).unwrap();
         assert_eq!(files.open(&path, Mode::CreateNew).err().unwrap().kind(), ErrorKind::AlreadyExists);
         let mut into = [9; 10];
         assert_eq!(files.open(&path, Mode::Read).unwrap().read_at(&mut into, 2).unwrap(), 6);

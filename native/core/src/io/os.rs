@@ -32,6 +32,10 @@ impl File for std::fs::File {
         FileExt::write_all_at(self, bytes, offset)
     }
 
+    fn set_len(&self, len: u64) -> Result<()> {
+        std::fs::File::set_len(self, len)
+    }
+
     fn sync(&self) -> Result<()> {
         self.sync_data()
     }
@@ -74,8 +78,13 @@ impl Files for OsFiles {
         match mode {
             Mode::Read => return Ok(Box::new(open_to_read(path)?)),
             Mode::CreateNew => options.write(true).create_new(true),
-            // What is written in place is never somebody else's file behind a link.
-            Mode::Update => options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW),
+            // What is written in place is never somebody else's file behind a link, nor is a pipe in
+            // its place waited for.
+            Mode::Update => options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK),
         };
         Ok(Box::new(options.open(path)?))
     }

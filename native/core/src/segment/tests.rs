@@ -20,7 +20,7 @@ fn write(directory: &Path, plains: &[Vec<u8>]) -> SealedSegment {
         writer.append(Kind::Block, used, digest, plain.len() as u32, &payload).unwrap();
     }
     let len = writer.sealed_len();
-    let sealed = writer.seal().unwrap();
+    let sealed = writer.seal(&OsFiles).unwrap();
     assert_eq!(std::fs::metadata(path_of(directory, ID)).unwrap().len(), len);
     sealed
 }
@@ -62,7 +62,7 @@ fn an_encoded_payload_as_long_as_its_block_is_decoded() {
     let mut writer = SegmentWriter::create(&OsFiles, directory.path(), ID, [7; 16], 1).unwrap();
     let digest = Digest::of(Context::Block, &plain);
     writer.append(Kind::Block, Codec::Zstd, digest, plain.len() as u32, &payload).unwrap();
-    writer.seal().unwrap();
+    writer.seal(&OsFiles).unwrap();
     let reader = SegmentReader::open(&OsFiles, directory.path(), ID).unwrap();
     assert_eq!(read(&reader, 0, &plain).unwrap(), plain);
 }

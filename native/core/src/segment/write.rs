@@ -1,11 +1,16 @@
 //! Writing a segment.
+//!
+//! A segment is written under a temporary name and gets its own only after its last sync went well:
+//! the name is the mark that every byte is on stable storage. A file that holds all its bytes proves
+//! nothing, since after a failed sync they may be in memory alone, and a second sync says nothing of
+//! them (fsync(2), "EIO").
 
 use std::path::{Path, PathBuf};
 
 use crate::codec::Codec;
 use crate::digest::{Context, Digest};
-use crate::error::{AtPath, Result};
-use crate::io::{File, Files, Mode};
+use crate::error::{AtPath, Error, Result};
+use crate::io::{File, Files, Mode, TEMPORARY_SUFFIX};
 use crate::record::{Header, Kind};
 use crate::units::{Ordinal, SegmentId};
 
@@ -17,11 +22,12 @@ const BUFFER_LEN: usize = 1024 * 1024;
 /// Bytes after which write-back is asked for, so that sealing has little left to wait for.
 const WRITEBACK_LEN: u64 = 8 * 1024 * 1024;
 
-/// A segment that is being written by one thread. Dropped unsealed, it leaves an invalid file,
+/// A segment that is being written by one thread. Dropped unsealed, it leaves a temporary file,
 /// which whoever holds the disk's lock unlinks.
 pub struct SegmentWriter {
     file: Box<dyn File>,
     path: PathBuf,
+    temporary: PathBuf,
     id: SegmentId,
     buffer: Vec<u8>,
     written: u64,
@@ -40,7 +46,7 @@ pub struct SealedSegment {
 }
 
 impl SegmentWriter {
-    /// Makes the file, which must not exist.
+    /// Begins a segment whose file must not exist yet.
     ///
     /// # Errors
     /// Of the file system.
@@ -52,10 +58,21 @@ impl SegmentWriter {
         created_unix_s: u64,
     ) -> Result<Self> {
         let path = path_of(segments, id);
-        let file = files.open(&path, Mode::CreateNew).at("creating", &path)?;
+        let temporary = temporary_path_of(segments, id);
+        let file = files.open(&temporary, Mode::CreateNew).at("creating", &temporary)?;
+        // Whoever holds the temporary name is the only one who can come to the other, so it is
+        // enough to look once.
+        match files.identity(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            found => {
+                let _ = files.unlink(&temporary);
+                let error = found.err().unwrap_or_else(|| std::io::ErrorKind::AlreadyExists.into());
+                return Err(Error::Io { action: "creating", path, source: error });
+            }
+        }
         let mut buffer = Vec::with_capacity(BUFFER_LEN + FILE_HEADER_LEN);
         buffer.extend_from_slice(&file_header(id, disk_id, created_unix_s));
-        Ok(Self { file, path, id, buffer, written: 0, writeback_from: 0, entries: Vec::new() })
+        Ok(Self { file, path, temporary, id, buffer, written: 0, writeback_from: 0, entries: Vec::new() })
     }
 
     /// The segment's number.
@@ -76,10 +93,12 @@ impl SegmentWriter {
         self.file_len() + index::len_of(self.entries.len()) as u64
     }
 
-    /// Whether the next record belongs into a new segment.
+    /// Whether the next record belongs into a new segment, where they are sealed at `len_target`
+    /// bytes, at most [`SEGMENT_LEN_TARGET`].
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.file_len() >= SEGMENT_LEN_TARGET || self.entries.len() >= RECORD_COUNT_MAX as usize
+    pub fn is_full(&self, len_target: u64) -> bool {
+        self.file_len() >= len_target.min(SEGMENT_LEN_TARGET)
+            || self.entries.len() >= RECORD_COUNT_MAX as usize
     }
 
     /// Appends a record and gives its number. Nothing is durable before [`Self::seal`].
@@ -107,23 +126,24 @@ impl SegmentWriter {
         Ok(ordinal)
     }
 
-    /// Syncs the records, appends index and trailer, and syncs those: a valid trailer implies valid
-    /// records.
+    /// Syncs the records, appends index and trailer, syncs those, and only then gives the file its
+    /// name: a segment under its name is whole and durable.
     ///
     /// # Errors
-    /// Of the file system; the segment must then be given up and its file unlinked.
-    pub fn seal(mut self) -> Result<SealedSegment> {
+    /// Of the file system; the segment must then be given up and its temporary file unlinked.
+    pub fn seal(mut self, files: &dyn Files) -> Result<SealedSegment> {
         self.flush()?;
-        self.file.sync().at("syncing", &self.path)?;
+        self.file.sync().at("syncing", &self.temporary)?;
         let next_ordinal = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let tail = index::encode(self.id, &self.entries, self.written, next_ordinal);
-        self.file.write_all_at(&tail, self.written).at("writing", &self.path)?;
-        self.file.sync().at("syncing", &self.path)?;
+        self.file.write_all_at(&tail, self.written).at("writing", &self.temporary)?;
+        self.file.sync().at("syncing", &self.temporary)?;
+        files.rename(&self.temporary, &self.path).at("naming", &self.path)?;
         Ok(SealedSegment { id: self.id, entries: self.entries })
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.write_all_at(&self.buffer, self.written).at("writing", &self.path)?;
+        self.file.write_all_at(&self.buffer, self.written).at("writing", &self.temporary)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         if self.written - self.writeback_from >= WRITEBACK_LEN {
@@ -132,6 +152,11 @@ impl SegmentWriter {
         }
         Ok(())
     }
+}
+
+/// What the file of a segment is called until it is sealed.
+pub(crate) fn temporary_path_of(segments: &Path, id: SegmentId) -> PathBuf {
+    segments.join(format!("{id}.seg{TEMPORARY_SUFFIX}"))
 }
 
 /// File header, 64 bytes: magic `CAIRNSEG`, format 2, reserved 2, segment 4, id of the disk 16, time
