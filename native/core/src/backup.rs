@@ -14,6 +14,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::condemned::Condemned;
+use crate::damaged::Damaged;
 use crate::dedup::DedupIndex;
 use crate::disk::{Disk, DiskLock, Leftovers, now};
 use crate::error::{AtPath, Error, Result};
@@ -28,7 +29,7 @@ use crate::revision::RevisionId;
 use crate::source::{PathSource, StreamSource};
 use crate::text;
 use crate::units::{Geometry, SegmentId};
-use crate::write::{Known, RecordWriter, Sealing};
+use crate::write::{Absent, Known, RecordWriter, Sealing};
 
 /// What to read.
 pub enum Source {
@@ -117,9 +118,9 @@ pub fn prepare(
     ));
     let blocks_guess = params.source.size_bytes().or(before.newest.as_ref().map(|newest| newest.size_bytes));
     let index_blocks = blocks_guess.unwrap_or(0) / u64::from(disk.file().block_size_bytes);
-    let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), index_blocks)?;
-    let condemned = read_condemned(disk, &mut warnings)?;
-    let known = Arc::new(Known::new(Arc::clone(&records), index, condemned));
+    let index = open_index(disk, index_blocks, &mut warnings);
+    let absent = read_absent(disk, &mut warnings)?;
+    let known = Arc::new(Known::new(Arc::clone(&records), index, absent));
     disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
     let job =
         scan::Job { disk, records: &records, known: &known, control: &control, threads: params.threads };
@@ -136,6 +137,7 @@ pub fn prepare(
         other => other?,
     };
     control.enter(Phase::Sealing);
+    warnings.extend(say_passed_over(known.passed_over()));
     let manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
     Ok(Pending {
         disk: disk.clone(),
@@ -275,6 +277,34 @@ impl Before {
         let newest = SegmentId(self.newest.as_ref().map_or(0, |newest| newest.highest_segment));
         Leftovers { above: newest.max(self.highest_removed), unlink_unsealed: !self.newest_is_damaged }
     }
+}
+
+/// The index only hints, so a backup goes on without it.
+fn open_index(disk: &Disk, blocks: u64, warnings: &mut Vec<String>) -> Option<DedupIndex> {
+    let index = DedupIndex::open(&**disk.files(), &disk.paths().dedup(), blocks);
+    index
+        .inspect_err(|error| {
+            warnings.push(format!("{error}; blocks that are stored already may have been stored again"));
+        })
+        .ok()
+}
+
+fn read_absent(disk: &Disk, warnings: &mut Vec<String>) -> Result<Absent> {
+    let damaged = match Damaged::read(&**disk.files(), &disk.paths().damaged()) {
+        Err(error @ Error::Corrupt { .. }) => {
+            warnings.push(format!("{error}; what it listed is built upon until it is found damaged again"));
+            Damaged::default()
+        }
+        other => other?,
+    };
+    Ok(Absent { condemned: read_condemned(disk, warnings)?, damaged, present: disk.segments()? })
+}
+
+fn say_passed_over(blocks: u64) -> Option<String> {
+    let (are, they) = if blocks == 1 { ("block is", "it was") } else { ("blocks are", "they were") };
+    (blocks > 0).then(|| {
+        format!("{blocks} unchanged {are} damaged or missing in the last revision, so {they} stored again")
+    })
 }
 
 /// A list that cannot be read costs space: then no stored block is pointed at anew.

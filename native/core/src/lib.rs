@@ -6,7 +6,7 @@
 //! 1. [`units`], [`bits`], [`digest`], [`codec`], [`io`], [`revision`]
 //! 2. [`job`], [`record`], [`text`], [`probe`]
 //! 3. [`map`], [`segment`], [`source`]
-//! 4. [`manifest`], [`records`], [`dedup`], [`condemned`]
+//! 4. [`manifest`], [`records`], [`dedup`], [`condemned`], [`damaged`]
 //! 5. [`disk`]
 //! 6. [`write`], [`image`], [`retire`]
 //! 7. [`backup`], [`restore`], [`collect`]
@@ -19,6 +19,7 @@ pub mod bits;
 pub mod codec;
 pub mod collect;
 pub mod condemned;
+pub mod damaged;
 pub mod dedup;
 pub mod digest;
 pub mod disk;

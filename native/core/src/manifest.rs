@@ -343,6 +343,12 @@ impl DiskPaths {
         self.directory.join("marks.json")
     }
 
+    /// Records that were found unreadable.
+    #[must_use]
+    pub fn damaged(&self) -> PathBuf {
+        self.directory.join("damaged")
+    }
+
     /// Records that may be gone.
     #[must_use]
     pub fn condemned(&self) -> PathBuf {

@@ -9,10 +9,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::{self, Codec};
 use crate::condemned::Condemned;
+use crate::damaged::Damaged;
 use crate::dedup::DedupIndex;
 use crate::digest::Digest;
 use crate::disk::{Disk, now};
@@ -27,34 +29,66 @@ use crate::units::SegmentId;
 /// Blocks of this disk that are stored already, for many threads.
 pub struct Known {
     records: Arc<Records>,
-    index: DedupIndex,
-    condemned: Condemned,
+    index: Option<DedupIndex>,
+    absent: Absent,
     unsealed: Mutex<HashMap<Digest, Place>>,
+    passed_over: AtomicU64,
+}
+
+/// What may not be built upon, though something points at it.
+#[derive(Default)]
+pub struct Absent {
+    /// As good as gone, even where it still lies there.
+    pub condemned: Condemned,
+    /// There, and known to be unreadable.
+    pub damaged: Damaged,
+    /// All segments that are there, in rising order.
+    pub present: Vec<SegmentId>,
 }
 
 impl Known {
-    /// Sealed records by `index`, each checked through `records` before it is believed. What is
-    /// `condemned` is as good as gone, even where it still lies there.
+    /// Sealed records by `index`, each checked through `records` before it is believed. Without an
+    /// index only what is written from now on is known.
     #[must_use]
-    pub fn new(records: Arc<Records>, index: DedupIndex, condemned: Condemned) -> Self {
-        Self { records, index, condemned, unsealed: Mutex::default() }
+    pub fn new(records: Arc<Records>, index: Option<DedupIndex>, absent: Absent) -> Self {
+        Self { records, index, absent, unsealed: Mutex::default(), passed_over: AtomicU64::new(0) }
     }
 
     /// Where a block with this digest is stored, if that is known.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<Place> {
         self.find_unsealed(digest).or_else(|| {
-            self.index.find(digest).filter(|&place| {
-                !self.condemned.contains(place) && self.records.holds(place, Kind::Block, digest)
+            self.index.as_ref()?.find(digest).filter(|&place| {
+                !self.absent.condemned.contains(place)
+                    && !self.absent.damaged.contains(place)
+                    && self.records.holds(place, Kind::Block, digest)
             })
         })
+    }
+
+    /// Whether a record that a revision points at is there, as far as can be told without reading
+    /// it. What is not is counted.
+    #[must_use]
+    pub fn is_sound(&self, place: Place) -> bool {
+        let is_sound =
+            !self.absent.damaged.contains(place) && self.absent.present.binary_search(&place.segment).is_ok();
+        if !is_sound {
+            self.passed_over.fetch_add(1, Ordering::Relaxed);
+        }
+        is_sound
+    }
+
+    /// How many records were not there.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over.load(Ordering::Relaxed)
     }
 
     /// Enters the blocks of a sealed segment.
     pub fn insert_sealed(&self, id: SegmentId, entries: &[crate::segment::IndexEntry]) {
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Block) {
-            if let Some(place) = Place::new(id, entry.ordinal) {
-                self.index.insert(&entry.digest, place);
+            if let (Some(index), Some(place)) = (&self.index, Place::new(id, entry.ordinal)) {
+                index.insert(&entry.digest, place);
             }
             self.lock_unsealed().remove(&entry.digest);
         }

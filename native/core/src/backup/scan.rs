@@ -305,8 +305,11 @@ impl Worker<'_, '_> {
                 continue;
             }
             let digest = Digest::of(Context::Block, block);
-            if parent.is_none_or(|parent| parent.digest != digest) {
+            let is_changed = parent.is_none_or(|parent| parent.digest != digest);
+            if is_changed {
                 findings.changed_bytes += block.len() as u64;
+            }
+            if is_changed || parent.is_some_and(|parent| !self.job.known.is_sound(parent.place)) {
                 findings.changes.push((index, self.change(digest, block)));
             }
         }

@@ -122,14 +122,17 @@ impl Lab {
         Ok(taken)
     }
 
-    fn records(&self) -> Arc<Records> {
+    pub(crate) fn records(&self) -> Arc<Records> {
         let caches = Arc::new(Caches::new(CacheBudget { pages_bytes: 1 << 20, blocks_bytes: 1 << 20 }));
         Arc::new(Records::new(Arc::new(self.files.clone()), directory().join("segments"), caches))
     }
 
-    fn image(&self, disk: &Disk, revision: &RevisionId) -> Image {
-        let image = Image::open(disk, self.records(), revision);
-        image.unwrap_or_else(|error| panic!("{revision}: {error}"))
+    /// All bytes of a revision.
+    pub(crate) fn read(&self, revision: &RevisionId) -> Result<Vec<u8>> {
+        let image = Image::open(&self.disk()?, self.records(), revision)?;
+        let mut found = vec![0; usize::try_from(image.geometry().size_bytes()).unwrap()];
+        image.read(&mut found, 0)?;
+        Ok(found)
     }
 
     /// Every revision that was reported is there and is what its source was; what is there besides
@@ -141,9 +144,7 @@ impl Lab {
             assert!(listed.contains(revision), "{revision} was reported and is gone");
         }
         for revision in &listed {
-            let image = self.image(&disk, revision);
-            let mut found = vec![0; usize::try_from(image.geometry().size_bytes()).unwrap()];
-            image.read(&mut found, 0).unwrap_or_else(|error| panic!("{revision}: {error}"));
+            let found = self.read(revision).unwrap_or_else(|error| panic!("{revision}: {error}"));
             let expected = self.done.get(revision).map_or(perhaps, |bytes| bytes);
             assert!(found == expected, "{revision} is not what its source was");
             let state = State::read(&self.files, &disk.paths().state(revision)).unwrap();

@@ -7,4 +7,5 @@
 )]
 
 mod backup;
+mod damaged;
 mod lab;

@@ -1,0 +1,98 @@
+//! Blocks of the last revision that are known to be damaged, or whose segment is gone.
+
+use cairn_core::damaged::Damaged;
+use cairn_core::io::{Files, Mode};
+use cairn_core::map;
+use cairn_core::segment::path_of;
+use cairn_core::units::Ordinal;
+
+use super::lab::{Lab, blocks, directory};
+
+fn image() -> super::lab::Bytes {
+    blocks(&(1..=40).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_damaged_block_that_did_not_change_is_stored_again() {
+    let mut lab = Lab::new();
+    let first = lab.backup(&image()).unwrap();
+    let (disk, records) = (lab.disk().unwrap(), lab.records());
+    let pointers = map::blocks(&*records, &first.manifest.map, 0..40).unwrap();
+    let places = [3, 17].map(|index: usize| pointers[index].unwrap().place);
+    let mut list = Damaged::default();
+    for place in places {
+        let (reader, entries) = cairn_core::segment::SegmentReader::open_with_entries(
+            &lab.files,
+            &disk.paths().segments(),
+            place.segment,
+        )
+        .unwrap();
+        let entry = entries.iter().find(|entry| entry.ordinal == place.ordinal).unwrap();
+        let file = lab.files.open(reader.path(), Mode::Update).unwrap();
+        file.write_all_at(b"damage", u64::from(entry.offset) + 100).unwrap();
+        list.insert(place.segment, place.ordinal);
+    }
+    // Of nothing that is there, and no matter.
+    list.insert(places[0].segment, Ordinal(1000));
+    list.write(&lab.files, &disk.paths().damaged()).unwrap();
+
+    let second = lab.backup(&image()).unwrap();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    assert!(second.warnings[0].starts_with("2 unchanged blocks are damaged"), "{}", second.warnings[0]);
+    assert_eq!(second.manifest.counters.changed_bytes, 0);
+    lab.done.remove(&first.manifest.revision);
+    assert!(lab.read(&second.manifest.revision).unwrap() == *image());
+    assert!(lab.read(&first.manifest.revision).is_err());
+
+    let third = lab.backup(&image()).unwrap();
+    assert!(third.unchanged && third.warnings.is_empty(), "{:?}", third.warnings);
+}
+
+#[test]
+fn blocks_of_a_segment_that_is_gone_are_stored_again() {
+    let mut lab = Lab::new();
+    let first = lab.backup(&image()).unwrap();
+    let segments = directory().join("segments");
+    let pointers = map::blocks(&*lab.records(), &first.manifest.map, 0..40).unwrap();
+    lab.files.unlink(&path_of(&segments, pointers[9].unwrap().place.segment)).unwrap();
+    let second = lab.backup(&image()).unwrap();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    assert!(lab.read(&second.manifest.revision).unwrap() == *image());
+}
+
+#[test]
+fn a_list_that_is_damaged_itself_is_no_reason_to_fail() {
+    let mut lab = Lab::new();
+    lab.backup(&image()).unwrap();
+    let path = lab.disk().unwrap().paths().damaged();
+    lab.files.open(&path, Mode::CreateNew).unwrap().write_all_at(b"{}", 0).unwrap();
+    let taken = lab.backup(&image()).unwrap();
+    assert_eq!(taken.warnings.len(), 1, "{:?}", taken.warnings);
+    lab.check_revisions(&[]);
+}
+
+#[test]
+fn a_lock_file_that_is_missing_is_made_again() {
+    let mut lab = Lab::new();
+    lab.backup(&image()).unwrap();
+    lab.files.unlink(&directory().join("lock")).unwrap();
+    lab.backup(&image()).unwrap();
+    lab.check_revisions(&[]);
+    lab.files.unlink(&directory().join("lock")).unwrap();
+    lab.files.unlink(&directory().join("disk.json")).unwrap();
+    let error = lab.prepare(&image()).err().unwrap();
+    assert!(matches!(error, cairn_core::Error::NotFound { .. }), "{error}");
+    assert!(lab.files.open(&directory().join("lock"), Mode::Read).is_err(), "this is no disk");
+}
+
+/// Nobody may write where another holds the lock file that was there before.
+#[test]
+fn a_backup_whose_lock_file_was_removed_is_not_committed() {
+    let mut lab = Lab::new();
+    lab.backup(&image()).unwrap();
+    let pending = lab.prepare(&image()).unwrap();
+    lab.files.unlink(&directory().join("lock")).unwrap();
+    lab.backup(&image()).unwrap();
+    assert!(pending.commit().is_err());
+    lab.check_revisions(&[]);
+}
