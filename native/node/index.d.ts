@@ -21,13 +21,13 @@ export declare class NativeImage {
   close(): void
 }
 
-/** A backup up to the point where only its manifest is missing, or a restore. */
+/** A backup up to the point where only its manifest is missing, a restore, or a collect. */
 export declare class NativeJob {
   /** Counters now. */
   progress(): NativeProgress
   /** Asks it to stop. */
   cancel(): void
-  /** Starts it, once. A backup gives a `NativePending`, a restore its counters. */
+  /** Starts it, once. A backup gives a `NativePending`, the others their counters. */
   start(): Promise<unknown>
 }
 
@@ -63,6 +63,12 @@ export declare class NativePending {
 
 /** Prepares a backup; the lock is used up. Opens the source, so that its errors come at once. */
 export declare function backupJob(params: NativeBackupParams, lock: NativeLock): NativeJob
+
+/**
+ * Prepares a collect; the lock is used up. Nothing is touched before it starts. With `dry_run`
+ * nothing is at all, and revisions named by `without` count as removed.
+ */
+export declare function collectJob(diskDir: string, dryRun: boolean, without: Array<string>, lock: NativeLock): NativeJob
 
 /** Makes the directory of a new disk, durably. */
 export declare function createDisk(diskDir: string, blockSizeBytes?: number | undefined | null, codec?: string | undefined | null, fanout?: number | undefined | null): any
@@ -155,7 +161,7 @@ export interface NativeMountOptions {
 
 /** Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known. */
 export interface NativeProgress {
-  /** reading, sealing, writing, syncing or done */
+  /** reading, sealing, writing, syncing, marking, sweeping or done */
   phase: string
   /** Of the image, holes included. */
   doneBytes: number
@@ -204,6 +210,9 @@ export declare function readState(path: string): any
 
 /** Prepares a restore; nothing is touched before it starts. */
 export declare function restoreJob(params: NativeRestoreParams): NativeJob
+
+/** Removes revisions: durably gone from listings when this returns. Needs the disk's lock. */
+export declare function retireRevisions(diskDir: string, revisions: Array<string>, lock: NativeLock): void
 
 /** What stands on a file or block device. */
 export declare function surveyPath(path: string): Promise<unknown>

@@ -17,6 +17,8 @@
 
 mod mark;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -32,17 +34,19 @@ use crate::revision::RevisionId;
 use crate::units::SegmentId;
 
 /// What a collect is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CollectParams {
     /// Count, and change nothing.
     pub dry_run: bool,
+    /// Count as if these revisions were retired already, unless somebody reads them. For dry runs.
+    pub without: Vec<RevisionId>,
     /// A segment is written anew when at least so much of it is dead; measured in docs/decisions.
     pub rewrite_percent: u8,
 }
 
 impl Default for CollectParams {
     fn default() -> Self {
-        Self { dry_run: false, rewrite_percent: 20 }
+        Self { dry_run: false, without: Vec::new(), rewrite_percent: 20 }
     }
 }
 
@@ -79,7 +83,7 @@ pub struct Collected {
 /// `Unmarked` where a manifest or map page cannot be read: nothing was freed then but retired
 /// manifests. `Cancelled`; `Io`. After an error another collect may be begun at once, but for a
 /// failed sync, whose disk should be looked at first.
-pub fn run(disk: &Disk, lock: &DiskLock, params: CollectParams, control: &Control) -> Result<Collected> {
+pub fn run(disk: &Disk, lock: &DiskLock, params: &CollectParams, control: &Control) -> Result<Collected> {
     if !lock.covers(&disk.paths().directory) {
         return Err(Error::InvalidArgument("collecting needs the lock of the disk".into()));
     }
@@ -87,7 +91,12 @@ pub fn run(disk: &Disk, lock: &DiskLock, params: CollectParams, control: &Contro
     control.enter(Phase::Marking);
     let before = condemned_before(disk)?;
     let pinned = dispose(disk, params, &mut collected)?;
-    let needed = Needed::find(disk, &pinned).map_err(unmarked)?;
+    let mut needed = Needed::of_retired(disk, &pinned).map_err(unmarked)?;
+    for revision in disk.revisions()? {
+        if !would_go(disk, params, &revision, &mut collected)? {
+            needed.add(&disk.manifest(&revision).map_err(unmarked)?);
+        }
+    }
     let records = Records::new(
         Arc::clone(disk.files()),
         disk.paths().segments(),
@@ -106,7 +115,7 @@ pub fn run(disk: &Disk, lock: &DiskLock, params: CollectParams, control: &Contro
 }
 
 /// Unlinks retired manifests that nobody reads, and gives the others.
-fn dispose(disk: &Disk, params: CollectParams, collected: &mut Collected) -> Result<Vec<RevisionId>> {
+fn dispose(disk: &Disk, params: &CollectParams, collected: &mut Collected) -> Result<Vec<RevisionId>> {
     let mut pinned = Vec::new();
     for revision in retire::retired(disk)? {
         let path = disk.paths().retired_manifest(&revision);
@@ -129,6 +138,22 @@ fn dispose(disk: &Disk, params: CollectParams, collected: &mut Collected) -> Res
     Ok(pinned)
 }
 
+/// Whether a revision is to be counted as gone.
+fn would_go(
+    disk: &Disk,
+    params: &CollectParams,
+    revision: &RevisionId,
+    collected: &mut Collected,
+) -> Result<bool> {
+    if !params.dry_run || !params.without.contains(revision) {
+        return Ok(false);
+    }
+    let is_free = retire::unless_read(disk, &disk.paths().manifest(revision), || Ok(()))?;
+    collected.revisions_disposed += u64::from(is_free);
+    collected.revisions_pinned += u64::from(!is_free);
+    Ok(is_free)
+}
+
 /// What must stay.
 struct Needed {
     maps: Vec<MapRoot>,
@@ -137,16 +162,13 @@ struct Needed {
 }
 
 impl Needed {
-    fn find(disk: &Disk, pinned: &[RevisionId]) -> Result<Self> {
+    fn of_retired(disk: &Disk, pinned: &[RevisionId]) -> Result<Self> {
         let marks = match Marks::read(disk) {
             // Then fewer segments are known to be nobody else's.
             Err(Error::Corrupt { .. }) => Marks::default(),
             other => other?,
         };
         let mut needed = Self { maps: Vec::new(), highest: SegmentId(marks.highest_segment) };
-        for revision in disk.revisions()? {
-            needed.add(&disk.manifest(&revision)?);
-        }
         for revision in pinned {
             let path = disk.paths().retired_manifest(revision);
             needed.add(&Manifest::read(&**disk.files(), &path)?);

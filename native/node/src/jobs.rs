@@ -246,17 +246,24 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
     })
 }
 
-/// Prepares a collect; the lock is used up. Nothing is touched before it starts.
+/// Prepares a collect; the lock is used up. Nothing is touched before it starts. With `dry_run`
+/// nothing is at all, and revisions named by `without` count as removed.
 #[napi]
-pub fn collect_job(disk_dir: String, dry_run: bool, lock: &NativeLock) -> napi::Result<NativeJob> {
+pub fn collect_job(
+    disk_dir: String,
+    dry_run: bool,
+    without: Vec<String>,
+    lock: &NativeLock,
+) -> napi::Result<NativeJob> {
     guarded(|| {
+        let without = without.iter().map(|text| parse_revision(text)).collect::<Result<Vec<_>>>()?;
         let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
         let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
             let begun = std::time::Instant::now();
-            let params = CollectParams { dry_run, ..CollectParams::default() };
-            let collected = collect::run(&disk, &lock, params, control)?;
+            let params = CollectParams { dry_run, without, ..CollectParams::default() };
+            let collected = collect::run(&disk, &lock, &params, control)?;
             let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             Ok(Either::B(Json(json!({
                 "revisionsDisposed": collected.revisions_disposed,

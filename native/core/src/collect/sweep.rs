@@ -32,7 +32,7 @@ struct Rewrite {
 /// `Cancelled`, `Io`.
 pub(super) fn plan(
     disk: &Disk,
-    params: CollectParams,
+    params: &CollectParams,
     mut live: Live,
     segments: &[SegmentId],
     highest: SegmentId,
@@ -72,7 +72,7 @@ impl Plan {
     fn consider(
         &mut self,
         disk: &Disk,
-        params: CollectParams,
+        params: &CollectParams,
         id: SegmentId,
         live: &Bits,
         file_len: u64,
