@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::entry::ImageEntry;
 use crate::errno::errno_of;
 use crate::overlay::{self, Overlay};
-use crate::prefetch::{Pool, Stream};
+use crate::prefetch::{Pool, Stream, Task};
 use crate::window::Window;
 
 /// As many zeros as the kernel asks for at once. Never written, so the system backs all of it with
@@ -56,12 +56,22 @@ impl ImageFile {
 
     /// Gives the `len` bytes at `offset` to `take`, fewer only at the end of the file. A read that
     /// fails in part fails as a whole, since the kernel takes a short answer for the end of the file.
+    /// Afterwards blocks are decoded ahead for a reader that goes from front to back.
     pub(crate) fn read(
         &self,
         offset: u64,
         len: usize,
+        pool: &Pool,
         take: impl FnOnce(std::result::Result<&[u8], ReadFault>),
     ) {
+        self.stream.begin(offset, len as u64);
+        self.read_only(offset, len, take);
+        if let Some(ahead) = self.stream.note(offset, len as u64, self.window.size()) {
+            self.read_ahead(ahead, pool);
+        }
+    }
+
+    fn read_only(&self, offset: u64, len: usize, take: impl FnOnce(std::result::Result<&[u8], ReadFault>)) {
         let left = self.window.size().saturating_sub(offset);
         let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
         if len == 0 {
@@ -95,15 +105,17 @@ impl ImageFile {
         });
     }
 
-    /// Decodes ahead for a reader that goes from front to back; to be called once a read is answered.
-    pub(crate) fn read_ahead(&self, offset: u64, len: usize, pool: &Pool) {
-        let Some(ahead) = self.stream.note(offset, len as u64, self.window.size()) else { return };
+    fn read_ahead(&self, ahead: std::ops::Range<u64>, pool: &Pool) {
         let geometry = self.image.geometry();
         for range in self.window.ranges(ahead.start, ahead.end - ahead.start) {
-            let first = geometry.block_at(range.image_offset).0;
             let last = geometry.block_at(range.image_offset + range.len - 1).0;
-            if !(first..=last).all(|block| pool.warm(&self.image, block)) {
-                return;
+            for block in geometry.block_at(range.image_offset).0..=last {
+                let block_end = geometry.offset_of(BlockIndex(block + 1));
+                let end = range.window_offset + block_end.saturating_sub(range.image_offset).min(range.len);
+                let (image, reached) = (self.image.clone(), self.stream.reached());
+                if !pool.warm(Task { image, block, end, reached }) {
+                    return;
+                }
             }
         }
     }

@@ -222,14 +222,13 @@ impl Fs {
                 take(Ok(rest.get(..len).unwrap_or(rest)));
             }
             OpenFile::Image(image) => {
-                image.read(offset, len, |read| {
+                image.read(offset, len, &self.pool, |read| {
                     take(read.map_err(|fault| {
                         let errno = fault.errno;
                         self.tell(&image.entry, fault);
                         errno
                     }));
                 });
-                image.read_ahead(offset, len, &self.pool);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -25,31 +26,48 @@ const AHEAD_BYTES_MAX: u64 = 4 << 20;
 /// Less than this is not worth another look.
 const STEP_BYTES: u64 = 256 << 10;
 
+/// A block to decode ahead of a reader.
+pub(crate) struct Task {
+    pub(crate) image: Arc<Image>,
+    pub(crate) block: u64,
+    /// Where in the reader's file the block ends.
+    pub(crate) end: u64,
+    /// Where the reader is, see [`Stream::reached`].
+    pub(crate) reached: Arc<AtomicU64>,
+}
+
+impl Task {
+    /// What cannot be decoded shows when it is read; so does a fault of the decoder. A reader that is
+    /// here already decodes for himself: doing it twice was seen to cost two fifths of the time of all
+    /// processors when they are busy.
+    fn run(&self) {
+        if self.reached.load(Ordering::Relaxed) < self.end {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.image.warm(self.block)));
+        }
+    }
+}
+
 /// Threads that decode blocks into the shared cache. They end when it is dropped.
 pub(crate) struct Pool {
-    queue: Sender<(Arc<Image>, u64)>,
+    queue: Sender<Task>,
 }
 
 impl Pool {
     /// # Errors
     /// Of the system, where it gives no thread.
     pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
-        let (queue, tasks) = bounded::<(Arc<Image>, u64)>(QUEUE_LEN);
+        let (queue, tasks) = bounded::<Task>(QUEUE_LEN);
         for index in 0..threads {
             let tasks = tasks.clone();
-            thread::Builder::new().name(format!("ahead-{index}")).spawn(move || {
-                for (image, block) in tasks {
-                    // What cannot be decoded shows when it is read; so does a fault of the decoder.
-                    let _ = catch_unwind(AssertUnwindSafe(|| image.warm(block)));
-                }
-            })?;
+            let work = move || tasks.iter().for_each(|task| task.run());
+            thread::Builder::new().name(format!("ahead-{index}")).spawn(work)?;
         }
         Ok(Self { queue })
     }
 
     /// Decodes a block soon; false where too much waits already.
-    pub(crate) fn warm(&self, image: &Arc<Image>, block: u64) -> bool {
-        !matches!(self.queue.try_send((image.clone(), block)), Err(TrySendError::Full(_)))
+    pub(crate) fn warm(&self, task: Task) -> bool {
+        !matches!(self.queue.try_send(task), Err(TrySendError::Full(_)))
     }
 }
 
@@ -57,6 +75,8 @@ impl Pool {
 #[derive(Default)]
 pub(crate) struct Stream {
     run: Mutex<Run>,
+    /// The end of the read that began last.
+    reached: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -70,12 +90,22 @@ struct Run {
 }
 
 impl Stream {
-    /// Notes a read of a file of `size` bytes; gives what is worth reading ahead now.
+    /// Follows the reader for as long as the file is open.
+    pub(crate) fn reached(&self) -> Arc<AtomicU64> {
+        self.reached.clone()
+    }
+
+    /// Notes that a read begins: what is to be decoded before its end comes too late.
+    pub(crate) fn begin(&self, offset: u64, len: u64) {
+        self.reached.store(offset.saturating_add(len), Ordering::Relaxed);
+    }
+
+    /// Notes a read of a file of `size` bytes that was answered; gives what is worth reading ahead now.
     pub(crate) fn note(&self, offset: u64, len: u64, size: u64) -> Option<Range<u64>> {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         let end = offset.saturating_add(len);
         if offset > run.end.saturating_add(SLACK_BYTES) || end.saturating_add(SLACK_BYTES) < run.end {
-            *run = Run { end, len: 0, ahead: 0 };
+            *run = Run { end, ..Run::default() };
             return None;
         }
         run.len += end.saturating_sub(run.end).min(len);
