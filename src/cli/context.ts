@@ -1,4 +1,5 @@
 /** What a command needs of the world: its options, its output, the signal that ends it, and the repository. */
+import type { Config } from '../config/config.js';
 import type { Repository } from '../repository/repository.js';
 import type { Globals } from './globals.js';
 import { Interruption } from './interruption.js';
@@ -13,6 +14,8 @@ export interface CliContext {
   readonly signal: AbortSignal;
   /** A progress line, where a person watches. `label` says what is at work, such as a disk's name. */
   progress(label: string): Progress;
+  /** @throws {CairnError} CONFIG_INVALID */
+  config(): Promise<Config>;
   /** The directory of the repository that the options, the environment or the configuration file name.
    *  @throws {CairnError} USAGE | CONFIG_INVALID */
   repositoryDirectory(): Promise<string>;
@@ -46,9 +49,15 @@ export class ProcessContext implements CliContext {
   }
 
   // What a command does not need it does not load, so that help and wrong use never wait for the store.
+  // What a command does not need it does not load, so that help and wrong use never wait for the store.
+  async config(): Promise<Config> {
+    const { loadConfig } = await import('../config/config.js');
+    return loadConfig(this.globals);
+  }
+
   async repositoryDirectory(): Promise<string> {
-    const { loadConfig, requireRepository } = await import('../config/config.js');
-    return requireRepository(loadConfig(this.globals));
+    const { requireRepository } = await import('../config/config.js');
+    return requireRepository(await this.config());
   }
 
   async withRepository<T>(work: (repository: Repository) => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { VERSION } from '../base/version.js';
 import * as backup from './commands/backup.js';
 import * as catalog from './commands/catalog.js';
+import * as collect from './commands/collect.js';
 import * as completion from './commands/completion.js';
 import * as demo from './commands/demo.js';
 import * as diff from './commands/diff.js';
@@ -13,6 +14,8 @@ import * as list from './commands/list.js';
 import * as log from './commands/log.js';
 import * as mount from './commands/mount.js';
 import * as protect from './commands/protect.js';
+import * as prune from './commands/prune.js';
+import * as remove from './commands/remove.js';
 import * as restore from './commands/restore.js';
 import * as show from './commands/show.js';
 import * as tag from './commands/tag.js';
@@ -37,6 +40,9 @@ const COMMANDS = [
   tag,
   protect,
   unprotect,
+  remove,
+  prune,
+  collect,
   disk,
   catalog,
   completion,

@@ -25,6 +25,8 @@ const PHASES: Readonly<Record<JobProgress['phase'], string>> = {
   writing: '',
   sealing: 'sealing',
   syncing: 'waiting for the disk',
+  marking: 'finding what is needed',
+  sweeping: '',
   done: 'done',
 };
 

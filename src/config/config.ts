@@ -1,17 +1,21 @@
 /** The configuration: read once, from the command line, the environment and a YAML file, and frozen.
- *  In this version the file holds `repository:` alone; an unknown key is an error with its line and the nearest known key. */
+ *  In this version the file holds `repository:`, `schedules:` and `disks:`; an unknown key is an error with its line and
+ *  the nearest known key. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { CairnError } from '../base/errors.js';
-import { nearest } from '../base/nearest.js';
+import type { Schedule } from '../base/schedule.js';
 import { visible } from '../base/visible.js';
+import { Document, type Entry } from './document.js';
+import { readDisks, readSchedules } from './schedules.js';
 
 export interface Config {
   /** Absolute; null when nothing names one. */
   readonly repository: string | null;
   /** The file that was read, absolute; null when there was none. */
   readonly file: string | null;
+  /** The schedule that each configured disk has now, by the disk's name. */
+  readonly schedules: ReadonlyMap<string, Schedule>;
 }
 
 /** What the command line says; it wins over the environment, which wins over the file. */
@@ -29,7 +33,7 @@ export interface ConfigEnvironment {
 /** Read when nothing names another file and it is there. */
 const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
 
-const KNOWN_KEYS = ['repository'] as const;
+const KNOWN_KEYS = ['repository', 'schedules', 'disks'] as const;
 
 /** @throws {CairnError} CONFIG_INVALID for a file that was named and is missing, or that says something unknown */
 export function loadConfig(
@@ -40,11 +44,12 @@ export function loadConfig(
   const named = given(flags.config) ?? given(env.CAIRN_CONFIG);
   const file = path.resolve(named ?? fileDefault);
   const text = readConfigFile(file, named !== undefined);
-  const fromFile = text === null ? null : parseConfig(text, file);
+  const fromFile = text === null ? NOTHING : parseConfig(text, file);
   const repository = given(flags.repository) ?? given(env.CAIRN_REPOSITORY);
   return Object.freeze({
-    repository: repository === undefined ? fromFile : path.resolve(repository),
+    repository: repository === undefined ? fromFile.repository : path.resolve(repository),
     file: text === null ? null : file,
+    schedules: fromFile.schedules,
   });
 }
 
@@ -75,39 +80,26 @@ function readConfigFile(file: string, required: boolean): string | null {
   }
 }
 
-/** The repository that the file names; a relative path is meant from the file's own directory. */
-function parseConfig(text: string, file: string): string | null {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
-  const fail = (offset: number | undefined, what: string, hint?: string): never => {
-    const line = offset === undefined ? 1 : lines.linePos(offset).line;
-    throw new CairnError('CONFIG_INVALID', `${visible(file)}, line ${line}: ${what}`, { hint });
-  };
-  const broken = document.errors[0];
-  if (broken !== undefined) fail(broken.pos[0], `this is not YAML: ${broken.message.split('\n')[0]}`);
-  const root = document.contents;
-  if (root === null) return null;
-  if (!isMap(root))
-    return fail(root.range?.[0], 'the file must hold keys and values, such as “repository: <dir>”.');
-  let repository: string | null = null;
-  for (const { key, value } of root.items) {
-    const name = isScalar(key) ? String(key.value) : '';
-    const offset = (key as { range?: [number, number, number] }).range?.[0];
-    if (!(KNOWN_KEYS as readonly string[]).includes(name)) fail(offset, ...unknownKey(name));
-    const directory = isScalar(value) ? value.value : null;
-    if (typeof directory !== 'string' || directory === '') {
-      return fail(offset, '“repository” must be a directory’s path.');
-    }
-    repository = path.resolve(path.dirname(file), directory);
-  }
-  return repository;
+interface FileContent {
+  readonly repository: string | null;
+  readonly schedules: ReadonlyMap<string, Schedule>;
 }
 
-function unknownKey(name: string): [what: string, hint: string] {
-  const meant = nearest(name, KNOWN_KEYS);
-  const known = `Known keys: ${KNOWN_KEYS.join(', ')}.`;
-  return [
-    `“${visible(name)}” is not a known key.`,
-    meant === undefined ? known : `Did you mean “${meant}”? ${known}`,
-  ];
+const NOTHING: FileContent = { repository: null, schedules: new Map() };
+
+/** A relative repository is meant from the file's own directory. */
+function parseConfig(text: string, file: string): FileContent {
+  const document = new Document(text, file);
+  const entries = new Map(document.entries(KNOWN_KEYS).map((entry) => [entry.key, entry]));
+  const [repository, schedules, disks] = KNOWN_KEYS.map((key) => entries.get(key));
+  const known = schedules === undefined ? new Map() : readSchedules(document, schedules);
+  return {
+    repository: repository === undefined ? null : readRepository(repository, file),
+    schedules: disks === undefined ? new Map() : readDisks(document, disks, known),
+  };
+}
+
+function readRepository({ value, fail }: Entry, file: string): string {
+  if (typeof value !== 'string' || value === '') return fail('“repository” must be a directory’s path.');
+  return path.resolve(path.dirname(file), value);
 }

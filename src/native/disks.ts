@@ -55,3 +55,10 @@ export function writeState(diskDir: string, revision: string, state: StateFile, 
   const file = { format: 1, tags: state.tags, trust: state.trust, protected: state.protected };
   call((native) => native.writeState(diskDir, revision, file, nativeLock(lock)));
 }
+
+/** Removes revisions: durably gone from listings when this returns, and open to who reads them. Needs the lock of the
+ *  disk. After an error some may be gone.
+ *  @throws {CairnError} NOT_FOUND, before anything is done; IO | NO_SPACE | READ_ONLY */
+export function retireRevisions(diskDir: string, revisions: readonly string[], lock: DiskLock): void {
+  call((native) => native.retireRevisions(diskDir, [...revisions], nativeLock(lock)));
+}

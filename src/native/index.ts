@@ -1,9 +1,16 @@
 /** The native core as the rest of the house sees it. This room is the only importer of the addon. */
 import { call } from './addon.js';
 
-export { createDisk, lockDisk, readManifest, readState, writeState } from './disks.js';
+export { createDisk, lockDisk, readManifest, readState, retireRevisions, writeState } from './disks.js';
 export { diffRevisions, openImage, surveyPath } from './images.js';
-export { keepDescriptorsPrivate, makePipe, startBackup, startHeldBackup, startRestore } from './jobs.js';
+export {
+  keepDescriptorsPrivate,
+  makePipe,
+  startBackup,
+  startCollect,
+  startHeldBackup,
+  startRestore,
+} from './jobs.js';
 export {
   type DirectoryEntries,
   type DirectoryEntry,

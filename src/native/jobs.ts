@@ -4,6 +4,8 @@ import { nativeLock } from './disks.js';
 import type {
   BackupParams,
   BackupResult,
+  CollectParams,
+  CollectResult,
   Job,
   JobProgress,
   PendingBackup,
@@ -66,6 +68,14 @@ export function startRestore(params: RestoreParams): Job<RestoreResult> {
     }),
   );
   return startJob(job, () => job.start() as Promise<RestoreResult>);
+}
+
+/** Gives the space of what no revision of a disk needs back. The lock is used up, whatever happens.
+ *  @throws {CairnError} CORRUPT where a manifest or map cannot be read, and nothing is freed then; CANCELLED | NO_SPACE | IO */
+export function startCollect(params: CollectParams): Job<CollectResult> {
+  const { diskDir, dryRun, without = [], lock } = params;
+  const job = call((native) => native.collectJob(diskDir, dryRun, [...without], nativeLock(lock)));
+  return startJob(job, () => job.start() as Promise<CollectResult>);
 }
 
 /** Keeps descriptors above standard error from programs that are started from here on. */

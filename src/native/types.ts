@@ -6,7 +6,7 @@ export type Trust = 'trusted' | 'distrusted' | 'verified';
 
 /** Counters of a running job; `totalBytes` is null for a stream of unknown length. */
 export interface JobProgress {
-  readonly phase: 'reading' | 'sealing' | 'writing' | 'syncing' | 'done';
+  readonly phase: 'reading' | 'sealing' | 'writing' | 'syncing' | 'marking' | 'sweeping' | 'done';
   readonly doneBytes: number;
   readonly totalBytes: number | null;
   readonly readBytes: number;
@@ -224,4 +224,33 @@ export interface RestoreResult {
   readonly skippedBytes: number;
   readonly discardedBytes: number;
   readonly durationMs: number;
+}
+
+export interface CollectParams {
+  readonly diskDir: string;
+  readonly lock: DiskLock;
+  /** Counts, and changes nothing. */
+  readonly dryRun: boolean;
+  /** Revisions that count as removed already; for dry runs. */
+  readonly without?: readonly string[] | undefined;
+}
+
+export interface CollectResult {
+  /** Removed revisions that are gone for good. */
+  readonly revisionsDisposed: number;
+  /** Removed revisions that somebody still reads. */
+  readonly revisionsPinned: number;
+  readonly recordsLive: number;
+  readonly recordsCondemned: number;
+  readonly segmentsUnlinked: number;
+  readonly segmentsRewritten: number;
+  /** Segments that should have been rewritten and could not be; `warnings` say why. */
+  readonly segmentsSkipped: number;
+  /** Of all segments. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Of condemned records. */
+  readonly bytesDead: number;
+  readonly durationMs: number;
+  readonly warnings: readonly string[];
 }

@@ -20,7 +20,7 @@ export async function onDisk<T>(
   disk: DiskName,
   operation: string,
   details: Details,
-  options: LockOptions,
+  options: LockOptions & { readonly freesSpace?: boolean },
   work: (lock: DiskLock) => DiskWork<T>,
 ): Promise<T> {
   repo.requireWritable();
@@ -29,7 +29,7 @@ export async function onDisk<T>(
   try {
     // What another process changed while this one waited counts.
     await repo.refreshDisk(disk);
-    const started = startOperation(diskDir, operation, details);
+    const started = startOperation(diskDir, operation, details, options.freesSpace);
     const done = attempt(repo, started, diskDir, () => work(lock));
     const after = done.disk === undefined ? disk : done.disk;
     await repo.refreshDisk(disk);

@@ -9,6 +9,7 @@ import {
   openSync,
   readFileSync,
   readSync,
+  rmSync,
   writeSync,
 } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
@@ -17,7 +18,7 @@ import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { VERSION } from '../base/version.js';
 import { visible } from '../base/visible.js';
-import { journalFile } from './layout.js';
+import { dedupFile, journalFile } from './layout.js';
 
 /** One line. What else it holds depends on the operation: `revision`, `tags`, counters … */
 export interface JournalEntry {
@@ -43,12 +44,18 @@ export interface StartedOperation {
   failed(diskDir: string, error: unknown): void;
 }
 
-/** Writes the line `started`. The directory is given again at the end, because a rename moves it.
+/** Writes the line `started`. The directory is given again at the end, because a rename moves it. An operation that
+ *  `freesSpace` holds the disk's lock and can be noted on a full file system, too: the dedup index makes room for it.
  *  @throws {CairnError} IO | NO_SPACE | READ_ONLY | NOT_PERMITTED: then nothing may be done */
-export function startOperation(diskDir: string, operation: string, details: Details = {}): StartedOperation {
+export function startOperation(
+  diskDir: string,
+  operation: string,
+  details: Details = {},
+  freesSpace = false,
+): StartedOperation {
   const about = { operation, id: randomUUID(), by: whoami(), process: process.pid, version: VERSION };
   const line = (event: string, more: Details) => ({ time: timestamp(), ...about, event, ...more });
-  append(diskDir, line('started', details));
+  appendWithRoom(diskDir, line('started', details), freesSpace);
   return {
     finished: (dir, more) => append(dir, line('finished', { ...details, ...more })),
     failed: (dir, error) => append(dir, line('failed', { ...details, ...describe(error) })),
@@ -80,6 +87,16 @@ function userName(): string {
   } catch {
     // Containers run under ids that no passwd names.
     return String(process.getuid?.() ?? 'unknown');
+  }
+}
+
+function appendWithRoom(diskDir: string, line: object, freesSpace: boolean): void {
+  try {
+    append(diskDir, line);
+  } catch (error) {
+    if (!freesSpace || !(error instanceof CairnError) || error.code !== 'NO_SPACE') throw error;
+    rmSync(dedupFile(diskDir), { force: true });
+    append(diskDir, line);
   }
 }
 

@@ -42,6 +42,11 @@ export class Layout {
     return path.join(this.disk(disk), 'revisions');
   }
 
+  /** Manifests of removed revisions whose space has not come back yet. */
+  retired(disk: DiskName): string {
+    return path.join(this.disk(disk), 'retired');
+  }
+
   manifest(disk: DiskName, revision: RevisionId): string {
     return path.join(this.revisions(disk), `${revision}.json`);
   }
@@ -54,6 +59,11 @@ export class Layout {
 /** The log of everything done to the disk in `diskDir`. */
 export function journalFile(diskDir: string): string {
   return path.join(diskDir, 'log.jsonl');
+}
+
+/** The index by digest, which is only a hint. */
+export function dedupFile(diskDir: string): string {
+  return path.join(diskDir, 'dedup');
 }
 
 /** The revision whose manifest has this file name; null for every other file. */

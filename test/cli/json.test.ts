@@ -156,6 +156,66 @@ test('tag, protect, unprotect, disk and catalog', async () => {
   expect(await cli.json('catalog', 'rebuild')).toEqual({ disks: 1, revisions: 1 });
 });
 
+test('remove, prune and collect', async () => {
+  const cli = await makeCli();
+  const source = path.join(cli.dir, 'source');
+  const taken: string[] = [];
+  for (const content of ['a', 'b', 'c', 'd']) {
+    writeFileSync(source, content.repeat(100_000));
+    taken.push((await cli.backup('vm1', source, '--tag', 'hourly')).revision);
+  }
+  const [first, second] = taken;
+  const target = `vm1@${first}`;
+  expect(await cli.json('remove', target)).toEqual({ removed: [{ disk: 'vm1', revision: first }] });
+  const { exitCode, code } = await cli.failure(['remove', ...taken.slice(1).map((id) => `vm1@${id}`)]);
+  expect({ exitCode, code }).toEqual({ exitCode: 6, code: 'REFUSED' });
+  const collected = {
+    disk: 'vm1',
+    freedBytes: BYTES,
+    revisionsDisposed: 1,
+    revisionsPinned: 0,
+    recordsLive: BYTES,
+    recordsCondemned: BYTES,
+    segmentsUnlinked: BYTES,
+    segmentsRewritten: BYTES,
+    segmentsSkipped: 0,
+    bytesBefore: BYTES,
+    bytesAfter: BYTES,
+    bytesDead: BYTES,
+    durationMs: BYTES,
+  };
+  const space = { freedBytes: BYTES, disks: [collected] };
+  expect(await cli.json('collect', '--dry-run')).toEqual({ dryRun: true, ...space });
+  expect(await cli.json('collect', 'vm1')).toEqual({ dryRun: false, ...space });
+  const config = path.join(cli.dir, 'cairn.yaml');
+  const schedule = 'schedules: {s: {hourly: {every: 1ms, keep: 2}}}\ndisks: {vm1: {schedule: s}}\n';
+  writeFileSync(config, schedule);
+  const decided = { disk: 'vm1', createdAt: TIME };
+  const pruned = {
+    removed: [{ ...decided, revision: second, tags: [], expired: ['hourly'], reasons: [expect.any(String)] }],
+    kept: taken.slice(2).map((revision) => ({
+      ...decided,
+      revision,
+      tags: ['hourly'],
+      expired: [],
+      reasons: expect.any(Array),
+    })),
+    orphaned: [],
+    unconfigured: [],
+    freedBytes: BYTES,
+    collected: [collected],
+  };
+  expect(await cli.json('prune', '-c', config, '-n')).toEqual({ dryRun: true, ...pruned });
+  expect(await cli.list('vm1')).toHaveLength(3);
+  expect(await cli.json('prune', '-c', config)).toEqual({ dryRun: false, ...pruned });
+  expect(await cli.list('vm1')).toHaveLength(2);
+  expect(await cli.json('prune')).toMatchObject({
+    removed: [],
+    unconfigured: ['vm1'],
+    warnings: [expect.stringContaining('No schedule in')],
+  });
+});
+
 test('a failure', async () => {
   const cli = await makeCli();
   const { exitCode, stdout, stderr } = await cli.run(['list', 'nothing', '--json']);

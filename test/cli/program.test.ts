@@ -12,18 +12,7 @@ function bare(): Cli {
   return new Cli(tempDir());
 }
 
-const LATER = [
-  'remove',
-  'prune',
-  'collect',
-  'scrub',
-  'compare',
-  'instant',
-  'doctor',
-  'daemon',
-  'status',
-  'check',
-];
+const LATER = ['scrub', 'compare', 'instant', 'doctor', 'daemon', 'status', 'check'];
 
 test('cairn alone prints help, with all exit codes, on stdout', async () => {
   const alone = await bare().run([]);
@@ -50,6 +39,9 @@ test('help shows what is there and nothing that is not', async () => {
       'umount',
       'files',
       'restore',
+      'remove',
+      'prune',
+      'collect',
     ]),
   );
   expect(commands.filter((command) => LATER.includes(command ?? ''))).toEqual([]);
