@@ -20,11 +20,12 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::condemned::Condemned;
 use crate::disk::{Disk, DiskLock};
-use crate::error::{Error, Result};
+use crate::error::{AtPath, Error, Result};
 use crate::job::{Control, Phase};
 use crate::manifest::Manifest;
 use crate::map::MapRoot;
@@ -114,11 +115,17 @@ pub fn run(disk: &Disk, lock: &DiskLock, params: &CollectParams, control: &Contr
     Ok(collected)
 }
 
-/// Unlinks retired manifests that nobody reads, and gives the others.
-fn dispose(disk: &Disk, params: &CollectParams, collected: &mut Collected) -> Result<Vec<RevisionId>> {
+/// Unlinks retired manifests that nobody reads, and gives the paths of the others.
+fn dispose(disk: &Disk, params: &CollectParams, collected: &mut Collected) -> Result<Vec<PathBuf>> {
+    let mut retired = Vec::new();
+    if params.dry_run {
+        retired.extend(retire::unfinished(disk)?.iter().map(|revision| retire::aside_of(disk, revision)));
+    } else {
+        retire::settle(disk)?;
+    }
+    retired.extend(retire::retired(disk)?.iter().map(|revision| disk.paths().retired_manifest(revision)));
     let mut pinned = Vec::new();
-    for revision in retire::retired(disk)? {
-        let path = disk.paths().retired_manifest(&revision);
+    for path in retired {
         let is_free = if params.dry_run {
             retire::unless_read(disk, &path, || Ok(()))?
         } else {
@@ -127,13 +134,13 @@ fn dispose(disk: &Disk, params: &CollectParams, collected: &mut Collected) -> Re
         if is_free {
             collected.revisions_disposed += 1;
         } else {
-            pinned.push(revision);
+            pinned.push(path);
         }
     }
     collected.revisions_pinned = pinned.len() as u64;
-    if !params.dry_run {
-        // A manifest that came back after a crash must not find its records gone.
-        retire::sync_names(disk)?;
+    if collected.revisions_disposed > 0 && !params.dry_run {
+        let directory = disk.paths().retired();
+        disk.files().sync_directory(&directory).at("syncing", &directory)?;
     }
     Ok(pinned)
 }
@@ -162,16 +169,15 @@ struct Needed {
 }
 
 impl Needed {
-    fn of_retired(disk: &Disk, pinned: &[RevisionId]) -> Result<Self> {
+    fn of_retired(disk: &Disk, pinned: &[PathBuf]) -> Result<Self> {
         let marks = match Marks::read(disk) {
             // Then fewer segments are known to be nobody else's.
             Err(Error::Corrupt { .. }) => Marks::default(),
             other => other?,
         };
         let mut needed = Self { maps: Vec::new(), highest: SegmentId(marks.highest_segment) };
-        for revision in pinned {
-            let path = disk.paths().retired_manifest(revision);
-            needed.add(&Manifest::read(&**disk.files(), &path)?);
+        for path in pinned {
+            needed.add(&Manifest::read(&**disk.files(), path)?);
         }
         Ok(needed)
     }

@@ -1,18 +1,19 @@
 //! Removing revisions: their manifests move out of the listings, and what they alone need becomes
 //! collect's.
 //!
-//! A manifest goes from `revisions/` to `retired/` by one rename, which takes the locks of its
-//! readers along; so removing costs the same however large the disk, and harms no reader. The
-//! highest numbers that were given out are in `marks.json` before the first manifest goes, since
+//! A manifest goes from `revisions/` to `retired/` by renames, which take the locks of its readers
+//! along; so removing costs the same however large the disk, and harms no reader. Until it is
+//! durable that it is gone from `revisions/`, it has a temporary name in `retired/`, so that nothing
+//! that it needs is freed while it may come back: see [`settle`]. The highest numbers that were given out are in `marks.json` before the first manifest goes, since
 //! revision ids, sequences and segment numbers are never used twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskLock};
 use crate::error::{AtPath, Error, Result};
-use crate::io::{self, Lock, Mode};
+use crate::io::{self, Lock, Mode, TEMPORARY_SUFFIX};
 use crate::manifest::Manifest;
 use crate::revision::RevisionId;
 use crate::text;
@@ -72,13 +73,15 @@ pub fn retire(disk: &Disk, lock: &DiskLock, revisions: &[RevisionId]) -> Result<
     with_room(disk, || remember(disk, revisions))?;
     with_room(disk, || make_directory(disk))?;
     for revision in revisions {
-        let (from, to) = (paths.manifest(revision), paths.retired_manifest(revision));
-        if !dispose_one(disk, &to)? {
-            return Err(Error::Locked { path: to, holder: "a reader".to_owned() });
+        let (from, aside) = (paths.manifest(revision), aside_of(disk, revision));
+        for place in [&aside, &paths.retired_manifest(revision)] {
+            if !dispose_one(disk, place)? {
+                return Err(Error::Locked { path: place.clone(), holder: "a reader".to_owned() });
+            }
         }
-        files.rename(&from, &to).at("removing", &from)?;
+        files.rename(&from, &aside).at("removing", &from)?;
     }
-    sync_names(disk)?;
+    finish(disk, revisions)?;
     for revision in revisions {
         // Without its manifest a state file means nothing; the next backup sweeps it otherwise.
         let _ = files.unlink(&paths.state(revision));
@@ -86,15 +89,47 @@ pub fn retire(disk: &Disk, lock: &DiskLock, revisions: &[RevisionId]) -> Result<
     Ok(())
 }
 
-/// Makes renames and removals of manifests durable, whoever made them.
-pub(crate) fn sync_names(disk: &Disk) -> Result<()> {
-    for directory in [disk.paths().retired(), disk.paths().revisions()] {
-        match disk.files().sync_directory(&directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            other => other.at("syncing", &directory)?,
+/// Carries on with removals that were interrupted or failed half-way. The name may be back in
+/// `revisions/` after a crash, although it is not there now: a sync that failed says so once, and
+/// no later one would. So it is put there and taken away again before that is synced.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn settle(disk: &Disk) -> Result<()> {
+    let mut gone = Vec::new();
+    for revision in unfinished(disk)? {
+        let (manifest, aside) = (disk.paths().manifest(&revision), aside_of(disk, &revision));
+        if disk.files().identity(&manifest).is_ok() {
+            // It came back, so it was never removed.
+            dispose_one(disk, &aside)?;
+            continue;
         }
+        disk.files().rename(&aside, &manifest).at("removing", &manifest)?;
+        disk.files().rename(&manifest, &aside).at("removing", &manifest)?;
+        gone.push(revision);
     }
-    Ok(())
+    if gone.is_empty() { Ok(()) } else { finish(disk, &gone) }
+}
+
+/// From the temporary names on.
+fn finish(disk: &Disk, revisions: &[RevisionId]) -> Result<()> {
+    let (files, directories) = (disk.files(), [disk.paths().revisions(), disk.paths().retired()]);
+    for directory in &directories {
+        files.sync_directory(directory).at("syncing", directory)?;
+    }
+    for revision in revisions {
+        let (aside, to) = (aside_of(disk, revision), disk.paths().retired_manifest(revision));
+        files.rename(&aside, &to).at("removing", &to)?;
+    }
+    let [_, retired] = directories;
+    files.sync_directory(&retired).at("syncing", &retired)
+}
+
+/// The name that a manifest has while it is being removed.
+pub(crate) fn aside_of(disk: &Disk, revision: &RevisionId) -> PathBuf {
+    let mut name = disk.paths().retired_manifest(revision).into_os_string();
+    name.push(TEMPORARY_SUFFIX);
+    name.into()
 }
 
 /// Retired manifests, in rising order of their ids.
@@ -102,13 +137,24 @@ pub(crate) fn sync_names(disk: &Disk) -> Result<()> {
 /// # Errors
 /// `Io`.
 pub(crate) fn retired(disk: &Disk) -> Result<Vec<RevisionId>> {
+    ids_in_retired(disk, |name| name.strip_suffix(".json"))
+}
+
+/// Manifests whose removal is not finished.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn unfinished(disk: &Disk) -> Result<Vec<RevisionId>> {
+    ids_in_retired(disk, |name| name.strip_suffix(TEMPORARY_SUFFIX)?.strip_suffix(".json"))
+}
+
+fn ids_in_retired(disk: &Disk, stem: impl Fn(&str) -> Option<&str>) -> Result<Vec<RevisionId>> {
     let directory = disk.paths().retired();
     let names = match disk.files().list(&directory).at("listing", &directory) {
         Err(Error::NotFound { .. }) => return Ok(Vec::new()),
         other => other?,
     };
-    let mut ids: Vec<_> =
-        names.iter().filter_map(|name| RevisionId::parse(name.strip_suffix(".json")?)).collect();
+    let mut ids: Vec<_> = names.iter().filter_map(|name| RevisionId::parse(stem(name)?)).collect();
     ids.sort_unstable();
     Ok(ids)
 }

@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use crate::error::{AtPath, Damage, Result, corrupt};
-use crate::io::{File, Files, Mode, TEMPORARY_SUFFIX};
+use crate::io::{File, Files, Mode};
 use crate::record::{HEADER_LEN, Header};
 use crate::units::{Ordinal, SegmentId};
 
 use super::index::{self, ENTRY_LEN, IndexEntry, Trailer};
 use super::read::Opened;
-use super::{FILE_HEADER_LEN, TRAILER_LEN, path_of};
+use super::{FILE_HEADER_LEN, TRAILER_LEN, path_of, temporary_path_of};
 
 /// Bytes that are copied at a time; a record may be longer.
 const PIECE_LEN: usize = 1024 * 1024;
@@ -84,23 +84,21 @@ pub fn rewrite(
     if FILE_HEADER_LEN as u64 + kept_len > old.trailer.index_offset {
         return Err(corrupt(&old.path, Damage::Index));
     }
-    let mut name = old.path.as_os_str().to_owned();
-    name.push(TEMPORARY_SUFFIX);
-    let temporary = Path::new(&name);
-    match files.unlink(temporary) {
+    let temporary = temporary_path_of(segments, id);
+    match files.unlink(&temporary) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).at("removing", temporary);
+            return Err(error).at("removing", &temporary);
         }
         _ => {}
     }
     let done = files
-        .open(temporary, Mode::CreateNew)
-        .at("creating", temporary)
-        .and_then(|file| fill(&old, id, kept, &*file, temporary, written))
-        .and_then(|done| files.rename(temporary, &old.path).at("replacing", &old.path).map(|()| done));
+        .open(&temporary, Mode::CreateNew)
+        .at("creating", &temporary)
+        .and_then(|file| fill(&old, id, kept, &*file, &temporary, written))
+        .and_then(|done| files.rename(&temporary, &old.path).at("replacing", &old.path).map(|()| done));
     done.inspect_err(|_| {
         // What cannot be unlinked is swept by whoever next works on the disk.
-        let _ = files.unlink(temporary);
+        let _ = files.unlink(&temporary);
     })
 }
 

@@ -7,5 +7,6 @@
 )]
 
 mod backup;
+mod collect;
 mod damaged;
 mod lab;
