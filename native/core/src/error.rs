@@ -123,6 +123,21 @@ pub enum Error {
     Worker,
 }
 
+impl Error {
+    /// Whether something of the repository is gone or cannot be read any more, so that trying again
+    /// would be of no use: damage, a missing file, or a medium that fails.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Error::Corrupt { .. } | Error::NotFound { .. } => true,
+            Error::Io { action: "reading", source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// How damage shows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {

@@ -1,12 +1,17 @@
 //! Blocks of the last revision that are known to be damaged, or whose segment is gone.
 
+use std::path::PathBuf;
+
+use cairn_core::backup::{self, Source};
 use cairn_core::damaged::Damaged;
-use cairn_core::io::{Files, Mode};
+use cairn_core::io::{Call, Fault, Files, Mode};
 use cairn_core::map;
-use cairn_core::segment::path_of;
+use cairn_core::record::Kind;
+use cairn_core::segment::{SegmentReader, path_of};
+use cairn_core::source::PathSource;
 use cairn_core::units::Ordinal;
 
-use super::lab::{Lab, blocks, directory};
+use super::lab::{Lab, blocks, directory, stream};
 
 fn image() -> super::lab::Bytes {
     blocks(&(1..=40).collect::<Vec<_>>())
@@ -21,12 +26,8 @@ fn a_damaged_block_that_did_not_change_is_stored_again() {
     let places = [3, 17].map(|index: usize| pointers[index].unwrap().place);
     let mut list = Damaged::default();
     for place in places {
-        let (reader, entries) = cairn_core::segment::SegmentReader::open_with_entries(
-            &lab.files,
-            &disk.paths().segments(),
-            place.segment,
-        )
-        .unwrap();
+        let (reader, entries) =
+            SegmentReader::open_with_entries(&lab.files, &disk.paths().segments(), place.segment).unwrap();
         let entry = entries.iter().find(|entry| entry.ordinal == place.ordinal).unwrap();
         let file = lab.files.open(reader.path(), Mode::Update).unwrap();
         file.write_all_at(b"damage", u64::from(entry.offset) + 100).unwrap();
@@ -58,6 +59,50 @@ fn blocks_of_a_segment_that_is_gone_are_stored_again() {
     let second = lab.backup(&image()).unwrap();
     assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
     assert!(lab.read(&second.manifest.revision).unwrap() == *image());
+}
+
+/// The records of a segment whose medium fails, or which was overwritten, when it held the map.
+#[test]
+fn a_map_that_cannot_be_read_is_written_anew_from_a_file_as_from_a_stream() {
+    let mut lab = Lab::new();
+    lab.backup(&image()).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &*image()).unwrap();
+    let from_file = || Source::Path(PathSource::open(file.path()).unwrap());
+    // Whatever read of a segment fails once, the backup of a file goes through.
+    let calls = {
+        let lab = lab.fork();
+        lab.files.plan(&[], 0);
+        lab.prepare_from(from_file()).unwrap().commit().unwrap();
+        lab.files.calls()
+    };
+    let is_read = |(call, path): &(Call, PathBuf)| {
+        *call == Call::ReadAt && path.extension().is_some_and(|extension| extension == "seg")
+    };
+    let reads: Vec<_> = (0..).zip(&calls).filter(|(_, call)| is_read(call)).map(|(at, _)| at).collect();
+    assert!(reads.len() > 5);
+    for at in reads {
+        let lab = lab.fork();
+        lab.files.plan(&[Fault::Fail { at, errno: libc::EIO }], 0);
+        let taken = lab.prepare_from(from_file()).and_then(backup::Pending::commit);
+        let taken = taken.unwrap_or_else(|error| panic!("read {at}: {error}"));
+        assert!(lab.read(&taken.manifest.revision).unwrap() == *image());
+    }
+    // Every page, in both of its places.
+    for id in lab.disk().unwrap().segments().unwrap() {
+        let segments = directory().join("segments");
+        let (reader, entries) = SegmentReader::open_with_entries(&lab.files, &segments, id).unwrap();
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Page) {
+            let file = lab.files.open(reader.path(), Mode::Update).unwrap();
+            file.write_all_at(b"damage", u64::from(entry.offset) + 70).unwrap();
+        }
+    }
+    for source in [from_file(), stream(&image())] {
+        let lab = lab.fork();
+        let taken = lab.prepare_from(source).unwrap().commit().unwrap();
+        assert_eq!(taken.warnings.len(), 1, "{:?}", taken.warnings);
+        assert!(lab.read(&taken.manifest.revision).unwrap() == *image());
+    }
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(crate) fn create(files: &SimulatedFiles) -> Result<Disk> {
 }
 
 /// The image comes from a pipe that holds all of it.
-fn source(image: &[u8]) -> Source {
+pub(crate) fn stream(image: &[u8]) -> Source {
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, image.len().max(4096)).unwrap();
     std::io::Write::write_all(&mut writer, image).unwrap();
@@ -103,10 +103,14 @@ impl Lab {
     }
 
     pub(crate) fn prepare(&self, image: &[u8]) -> Result<backup::Pending> {
+        self.prepare_from(stream(image))
+    }
+
+    pub(crate) fn prepare_from(&self, source: Source) -> Result<backup::Pending> {
         let lock = DiskLock::take_on(Arc::new(self.files.clone()), &directory(), "a test")?;
         let params = BackupParams {
             name: "disk".into(),
-            source: source(image),
+            source,
             description: serde_json::Map::new(),
             consistency: None,
             tags: vec!["kept".into()],
