@@ -10,6 +10,7 @@ import { promisify } from 'node:util';
 import type { EngineName } from '../../src/mount/engine/engine.js';
 import { type MountOptions, type MountResult, mount } from '../../src/mount/session/mount.js';
 import { mountAt, mountTable } from '../../src/mount/session/mount-table.js';
+import { signalProcess } from '../../src/mount/session/process-identity.js';
 import {
   logPath,
   readRecord,
@@ -147,7 +148,8 @@ export class MountLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { mountpoint, session, server } of this.sessions) {
       await run('umount', ['-l', '-i', '-c', '--', mountpoint]).catch(() => {});
-      for (const { pid } of [session, server]) endProcess(pid);
+      // After a while their numbers are those of other processes.
+      for (const process of [session, server]) signalProcess(process, 'SIGKILL');
       await until(async () => !(await isMounted(mountpoint)));
       await removeLogs(mountpoint);
       await removeRecord(mountpoint, session);
