@@ -65,6 +65,12 @@ export declare class NativePending {
 export declare function backupJob(params: NativeBackupParams, lock: NativeLock): NativeJob
 
 /**
+ * Closes files of segments that were collected since they were opened, of all disks that are read:
+ * a few system calls for each that is open.
+ */
+export declare function closeReplacedSegments(): Promise<void>
+
+/**
  * Prepares a collect; the lock is used up. Nothing is touched before it starts. With `dry_run`
  * nothing is at all, and revisions named by `without` count as removed.
  */

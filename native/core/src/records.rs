@@ -60,6 +60,14 @@ impl Records {
         })
     }
 
+    /// Closes segments that were written anew or unlinked since they were opened, since their space
+    /// comes back only then. To be called now and then by who keeps records for long. Reads that
+    /// are under way end first; later ones open what is there now, which holds all that anybody
+    /// may read.
+    pub fn close_replaced(&self) {
+        self.caches.open.retain(|key, segment| key.0 != self.reader || !segment.is_replaced(&*self.files));
+    }
+
     /// Whether the place holds a sealed record of this kind and digest.
     #[must_use]
     pub fn holds(&self, place: Place, kind: Kind, digest: &Digest) -> bool {

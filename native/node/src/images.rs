@@ -47,6 +47,20 @@ pub(crate) fn open_now(disk_dir: &str, revision: &str) -> Result<Image> {
     Image::open(&disk, records, &parse_revision(revision)?)
 }
 
+/// Closes files of segments that were collected since they were opened, of all disks that are read:
+/// a few system calls for each that is open.
+#[napi(ts_return_type = "Promise<void>")]
+pub fn close_replaced_segments() -> AsyncTask<Pooled<()>> {
+    pooled(|| {
+        let open: Vec<_> = {
+            let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+            open.values().filter_map(Weak::upgrade).collect()
+        };
+        open.iter().for_each(|records| records.close_replaced());
+        Ok(())
+    })
+}
+
 /// An open revision.
 #[napi]
 pub struct NativeImage {

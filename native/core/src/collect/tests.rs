@@ -460,17 +460,21 @@ fn what_a_reader_holds_stays_until_it_is_closed() {
 #[test]
 fn who_has_an_old_segment_open_goes_on_reading_it() {
     let (mut lab, old) = two_revisions();
-    let keep = lab.open(lab.revisions.keys().last().unwrap());
-    assert_eq!(read(&keep), lab.image);
     lab.image[..BLOCK * 20].fill(1);
     let newest = lab.backup().manifest.revision;
     let middle = lab.revisions.keys().nth(1).unwrap().clone();
     lab.remove(&[old, middle]);
-    drop(keep.clone());
     let newest_open = lab.open(&newest);
     let mut first = vec![0; BLOCK];
     newest_open.read(&mut first, (BLOCK * 30) as u64).unwrap();
-    lab.collect(0);
+    assert!(lab.collect(0).segments_rewritten > 0);
+    assert_eq!(read(&newest_open), lab.image);
+    let segment = |id| newest_open.records().segment(id).unwrap();
+    let ids = lab.disk().segments().unwrap();
+    let before: Vec<_> = ids.iter().map(|&id| segment(id)).collect();
+    newest_open.records().close_replaced();
+    let is_anew = |(&id, before): (&SegmentId, &Arc<_>)| !Arc::ptr_eq(&segment(id), before);
+    assert!(ids.iter().zip(&before).any(is_anew), "one is opened anew");
     assert_eq!(read(&newest_open), lab.image);
 }
 

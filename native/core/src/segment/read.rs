@@ -100,6 +100,16 @@ impl SegmentReader {
         &self.path
     }
 
+    /// Whether its file was written anew or unlinked since it was opened.
+    #[must_use]
+    pub fn is_replaced(&self, files: &dyn Files) -> bool {
+        let own = self.file.identity();
+        match files.identity(&self.path) {
+            Ok(there) => own.is_ok_and(|own| own != there),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
     /// Bytes that it takes in memory.
     #[must_use]
     pub fn memory_len(&self) -> usize {
