@@ -23,6 +23,12 @@ export async function diffRevisions(
   return (await callAsync((native) => native.diffRevisions(diskDir, from, to, offset, limit))) as Extent[];
 }
 
+/** Lets go of files that a collect has replaced or unlinked, whose space comes back only then. For processes that keep
+ *  images open for long. */
+export async function closeReplacedSegments(): Promise<void> {
+  await callAsync((native) => native.closeReplacedSegments());
+}
+
 /** What stands on a file or block device.
  *  @throws {CairnError} NOT_FOUND | INVALID_ARGUMENT | IO; damage is a sentence in `problems` */
 export async function surveyPath(path: string): Promise<Survey> {

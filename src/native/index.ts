@@ -2,7 +2,7 @@
 import { call } from './addon.js';
 
 export { createDisk, lockDisk, readManifest, readState, retireRevisions, writeState } from './disks.js';
-export { diffRevisions, openImage, surveyPath } from './images.js';
+export { closeReplacedSegments, diffRevisions, openImage, surveyPath } from './images.js';
 export {
   keepDescriptorsPrivate,
   makePipe,

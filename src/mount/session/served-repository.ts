@@ -17,6 +17,8 @@ export interface ServedRepository {
   diskDir(disk: string): string;
   manifest(disk: string, revision: string): Manifest;
   openImage(disk: string, revision: string): Promise<Image>;
+  /** Lets go of files whose space was given back meanwhile. */
+  letGo?(): Promise<void>;
 }
 
 /** Looks at a revision's image for the tree. */

@@ -1,6 +1,6 @@
 /** The program of the serving process over a real repository. Standard error is the log. */
 import { createLogger } from '../../base/log.js';
-import { openImage } from '../../native/index.js';
+import { closeReplacedSegments, openImage } from '../../native/index.js';
 import { openRepository } from '../../repository/repository.js';
 import { runServer } from './server.js';
 
@@ -15,5 +15,6 @@ runServer(async (directory, log) => {
     diskDir: (disk) => repository.diskDir(disk),
     manifest: (disk, revision) => repository.manifest(disk, revision),
     openImage: (disk, revision) => openImage(repository.diskDir(disk), revision),
+    letGo: closeReplacedSegments,
   };
 }, createLogger);

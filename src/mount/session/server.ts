@@ -17,6 +17,8 @@ import { loadFacts, type ServedRepository } from './served-repository.js';
 /** With the half second for which the kernel remembers under fuse-native, changes show within two seconds. */
 const REFRESH_MS = 1_000;
 const WATCH_MS = 100;
+/** How long collected space may stay taken by files that images of the same disk keep open. */
+const LET_GO_MS = 30_000;
 
 export type OpenServed = (directory: string, log: Logger) => Promise<ServedRepository>;
 
@@ -82,6 +84,7 @@ class Server {
     if (!process.connected) this.#abandoned();
     this.#repeat(REFRESH_MS, () => this.#refresh());
     this.#repeat(WATCH_MS, () => this.#watch());
+    this.#repeat(LET_GO_MS, async () => await this.repository.letGo?.());
   }
 
   #checkDisks(): void {
