@@ -559,6 +559,19 @@ fn condemned_blocks_are_stored_afresh_and_a_lost_list_only_costs_space() {
 }
 
 #[test]
+fn what_an_interrupted_backup_has_sealed_is_left_to_the_next_one() {
+    let (mut lab, old) = two_revisions();
+    let mut random = Random(8);
+    lab.image.fill_with(|| random.next() as u8);
+    lab.prepare().abort();
+    let segments = lab.disk().segments().unwrap();
+    lab.remove(&[old]);
+    let done = lab.collect(0);
+    assert!(lab.disk().segments().unwrap().ends_with(&segments[4..]) && done.segments_unlinked > 0);
+    assert!(lab.backup().manifest.counters.stored_bytes < 10 * BLOCK as u64, "it was adopted");
+}
+
+#[test]
 fn a_cancelled_collect_stops_and_harms_nothing() {
     let (mut lab, old) = two_revisions();
     lab.remove(&[old]);
