@@ -21,13 +21,19 @@ export declare class NativeImage {
   close(): void
 }
 
-/** A backup up to the point where only its manifest is missing, a restore, or a collect. */
+/**
+ * A backup up to the point where only its manifest is missing, the reading half of a scrub, a
+ * restore, a collect, or a comparison.
+ */
 export declare class NativeJob {
   /** Counters now. */
   progress(): NativeProgress
   /** Asks it to stop. */
   cancel(): void
-  /** Starts it, once. A backup gives a `NativePending`, the others their counters. */
+  /**
+   * Starts it, once. A backup gives a `NativePending`, a scrub a `NativeSuspicion`, the others their
+   * counters.
+   */
   start(): Promise<unknown>
 }
 
@@ -61,6 +67,15 @@ export declare class NativePending {
   abort(): void
 }
 
+/** What a scrub read, before it is known what that means for revisions. */
+export declare class NativeSuspicion {
+  /**
+   * The other half, once. With a lock, which stays the caller's until this has resolved, what is
+   * damaged is noted for the next backup.
+   */
+  settle(lock?: NativeLock | undefined | null): Promise<unknown>
+}
+
 /** Prepares a backup; the lock is used up. Opens the source, so that its errors come at once. */
 export declare function backupJob(params: NativeBackupParams, lock: NativeLock): NativeJob
 
@@ -75,6 +90,9 @@ export declare function closeReplacedSegments(): Promise<void>
  * nothing is at all, and revisions named by `without` count as removed.
  */
 export declare function collectJob(diskDir: string, dryRun: boolean, without: Array<string>, lock: NativeLock): NativeJob
+
+/** Prepares a comparison of a revision with a file or block device; absent `share` compares all. */
+export declare function compareJob(diskDir: string, revision: string, sourcePath: string, share?: number | undefined | null): NativeJob
 
 /** Makes the directory of a new disk, durably. */
 export declare function createDisk(diskDir: string, blockSizeBytes?: number | undefined | null, codec?: string | undefined | null, fanout?: number | undefined | null): any
@@ -167,7 +185,7 @@ export interface NativeMountOptions {
 
 /** Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known. */
 export interface NativeProgress {
-  /** reading, sealing, writing, syncing, marking, sweeping or done */
+  /** reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing or done */
   phase: string
   /** Of the image, holes included. */
   doneBytes: number
@@ -219,6 +237,9 @@ export declare function restoreJob(params: NativeRestoreParams): NativeJob
 
 /** Removes revisions: durably gone from listings when this returns. Needs the disk's lock. */
 export declare function retireRevisions(diskDir: string, revisions: Array<string>, lock: NativeLock): void
+
+/** Prepares the reading half of a scrub: of one revision or of all that a disk stores, `share` of it. */
+export declare function scrubJob(diskDir: string, revision: string | undefined | null, share: number): NativeJob
 
 /** What stands on a file or block device. */
 export declare function surveyPath(path: string): Promise<unknown>

@@ -4,6 +4,7 @@ import { VERSION } from '../base/version.js';
 import * as backup from './commands/backup.js';
 import * as catalog from './commands/catalog.js';
 import * as collect from './commands/collect.js';
+import * as compare from './commands/compare.js';
 import * as completion from './commands/completion.js';
 import * as demo from './commands/demo.js';
 import * as diff from './commands/diff.js';
@@ -17,6 +18,7 @@ import * as protect from './commands/protect.js';
 import * as prune from './commands/prune.js';
 import * as remove from './commands/remove.js';
 import * as restore from './commands/restore.js';
+import * as scrub from './commands/scrub.js';
 import * as show from './commands/show.js';
 import * as tag from './commands/tag.js';
 import * as umount from './commands/umount.js';
@@ -43,6 +45,8 @@ const COMMANDS = [
   remove,
   prune,
   collect,
+  scrub,
+  compare,
   disk,
   catalog,
   completion,

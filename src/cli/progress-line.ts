@@ -27,6 +27,8 @@ const PHASES: Readonly<Record<JobProgress['phase'], string>> = {
   syncing: 'waiting for the disk',
   marking: 'finding what is needed',
   sweeping: '',
+  comparing: '',
+  scrubbing: '',
   done: 'done',
 };
 

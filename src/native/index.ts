@@ -8,8 +8,10 @@ export {
   makePipe,
   startBackup,
   startCollect,
+  startCompare,
   startHeldBackup,
   startRestore,
+  startScrub,
 } from './jobs.js';
 export {
   type DirectoryEntries,

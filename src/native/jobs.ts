@@ -6,15 +6,21 @@ import type {
   BackupResult,
   CollectParams,
   CollectResult,
+  CompareParams,
+  CompareResult,
   Job,
   JobProgress,
   PendingBackup,
   RestoreParams,
   RestoreResult,
+  ScrubParams,
+  ScrubResult,
+  Suspicion,
 } from './types.js';
 
 type NativeJob = InstanceType<Addon['NativeJob']>;
 type NativePending = InstanceType<Addon['NativePending']>;
+type NativeSuspicion = InstanceType<Addon['NativeSuspicion']>;
 
 /** Takes a revision up to the point where only its manifest is missing. The lock is used up, whatever
  *  happens. Until `commit()` nothing is visible.
@@ -78,6 +84,22 @@ export function startCollect(params: CollectParams): Job<CollectResult> {
   return startJob(job, () => job.start() as Promise<CollectResult>);
 }
 
+/** Reads what is stored and checks it, without any lock; `settle` then says what that means.
+ *  @throws {CairnError} NOT_FOUND | CORRUPT of a revision's manifest; CANCELLED | IO */
+export function startScrub(params: ScrubParams): Job<Suspicion> {
+  const { diskDir, revision, share } = params;
+  const job = call((native) => native.scrubJob(diskDir, revision, share));
+  return startJob(job, async () => suspicion((await job.start()) as NativeSuspicion));
+}
+
+/** Compares a revision with a file or block device, byte by byte.
+ *  @throws {CairnError} NOT_FOUND | CORRUPT where the revision cannot be read; SOURCE_FAILED | SOURCE_SHORT | CANCELLED | IO */
+export function startCompare(params: CompareParams): Job<CompareResult> {
+  const { diskDir, revision, sourcePath, share } = params;
+  const job = call((native) => native.compareJob(diskDir, revision, sourcePath, share));
+  return startJob(job, () => job.start() as Promise<CompareResult>);
+}
+
 /** Keeps descriptors above standard error from programs that are started from here on. */
 export function keepDescriptorsPrivate(): void {
   call((native) => native.keepDescriptorsPrivate());
@@ -107,5 +129,12 @@ function pendingBackup(native: NativePending): PendingBackup {
   return {
     commit: () => callAsync(() => native.commit()) as Promise<BackupResult>,
     abort: async () => call(() => native.abort()),
+  };
+}
+
+function suspicion(native: NativeSuspicion): Suspicion {
+  return {
+    settle: (lock) =>
+      callAsync(() => native.settle(lock === null ? null : nativeLock(lock))) as Promise<ScrubResult>,
   };
 }

@@ -6,7 +6,16 @@ export type Trust = 'trusted' | 'distrusted' | 'verified';
 
 /** Counters of a running job; `totalBytes` is null for a stream of unknown length. */
 export interface JobProgress {
-  readonly phase: 'reading' | 'sealing' | 'writing' | 'syncing' | 'marking' | 'sweeping' | 'done';
+  readonly phase:
+    | 'reading'
+    | 'sealing'
+    | 'writing'
+    | 'syncing'
+    | 'marking'
+    | 'sweeping'
+    | 'comparing'
+    | 'scrubbing'
+    | 'done';
   readonly doneBytes: number;
   readonly totalBytes: number | null;
   readonly readBytes: number;
@@ -71,7 +80,20 @@ export interface BackupResult {
   readonly consistency: Consistency;
   readonly unchanged: boolean;
   readonly parent: string | null;
+  /** Of a random part of the revision with its source. */
+  readonly comparison: BackupComparison;
+  /** Damaged records of earlier revisions that read again, because the source still held their content. */
+  readonly healedRecords: number;
   readonly warnings: readonly string[];
+}
+
+/** `unverified` where it could not be made or finished, or where writes to the source explain what differs. */
+export interface BackupComparison {
+  readonly verdict: 'passed' | 'failed' | 'unverified';
+  readonly checkedBytes: number;
+  readonly differingBytes: number;
+  /** A clause; null where it passed. */
+  readonly reason: string | null;
 }
 
 /** A backup whose blocks are sealed and whose manifest is not written yet. */
@@ -185,6 +207,8 @@ export interface Manifest {
     readonly allocatedBytes: number;
     readonly durationMs: number;
   };
+  /** Null in manifests of the first versions. */
+  readonly comparison: BackupComparison | null;
   readonly layout: Survey;
 }
 
@@ -253,4 +277,59 @@ export interface CollectResult {
   readonly bytesDead: number;
   readonly durationMs: number;
   readonly warnings: readonly string[];
+}
+
+export interface ScrubParams {
+  readonly diskDir: string;
+  /** Only what this revision needs; else all that the disk stores. */
+  readonly revision?: string | undefined;
+  /** Above 0, up to 1. */
+  readonly share: number;
+}
+
+/** What a scrub has read, before it is known which revisions that touches. */
+export interface Suspicion {
+  /** Once. With the disk's lock, which stays the caller's, what is damaged is noted, so that the next backup stores it
+   *  again where it can.
+   *  @throws {CairnError} CANCELLED | IO | NO_SPACE */
+  settle(lock: DiskLock | null): Promise<ScrubResult>;
+}
+
+export interface DamagedExtent {
+  readonly offset: number;
+  readonly length: number;
+  /** Oldest first. */
+  readonly revisions: readonly string[];
+}
+
+export interface ScrubResult {
+  /** Of stored records. */
+  readonly checkedBytes: number;
+  readonly checkedRecords: number;
+  /** Records that a revision needs and that cannot be read. */
+  readonly recordsDamaged: number;
+  /** Records that could not, and can now. */
+  readonly recordsMended: number;
+  readonly damaged: readonly DamagedExtent[];
+  readonly warnings: readonly string[];
+}
+
+export interface CompareParams {
+  readonly diskDir: string;
+  readonly revision: string;
+  readonly sourcePath: string;
+  /** Absent: all. */
+  readonly share?: number | undefined;
+}
+
+export interface CompareResult {
+  /** Holes included. */
+  readonly checkedBytes: number;
+  readonly differingBytes: number;
+  /** Rounded to blocks, in order. */
+  readonly mismatches: readonly { readonly offset: number; readonly length: number }[];
+  /** There are more mismatches than are told. */
+  readonly isCut: boolean;
+  /** Whether it is proven that nothing wrote to the source meanwhile. */
+  readonly nothingWrote: boolean;
 }

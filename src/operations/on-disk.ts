@@ -41,6 +41,51 @@ export async function onDisk<T>(
   }
 }
 
+interface BesideWork<T> {
+  readonly result: T;
+  readonly warnings: string[];
+  /** For the line `finished`. */
+  readonly details: Details;
+}
+
+/** The way of what only reads and holds no disk: noted in the log where that is possible, since it must work on read-only
+ *  media and full file systems, too.
+ *  @throws what `work` throws */
+export async function notedBesideOthers<T>(
+  repo: Repository,
+  disk: DiskName,
+  operation: string,
+  details: Details,
+  work: () => Promise<BesideWork<T>>,
+): Promise<{ result: T; warnings: string[] }> {
+  const diskDir = repo.diskDir(disk);
+  const { started, warnings } = noteBeside(repo, diskDir, operation, details);
+  try {
+    const done = await work();
+    const unnoted = started === null ? null : noteFinished(repo, started, diskDir, done.details);
+    const said = [...done.warnings, ...warnings];
+    return { result: done.result, warnings: unnoted === null ? said : [...said, unnoted] };
+  } catch (error) {
+    if (started !== null) noteFailed(repo, started, diskDir, error);
+    throw error;
+  }
+}
+
+function noteBeside(
+  repo: Repository,
+  diskDir: string,
+  operation: string,
+  details: Details,
+): { started: StartedOperation | null; warnings: string[] } {
+  if (!repo.writable) return { started: null, warnings: [] };
+  try {
+    return { started: startOperation(diskDir, operation, details), warnings: [] };
+  } catch (error) {
+    const warning = `The ${operation} is not in the disk's log: ${(error as CairnError).message}`;
+    return { started: null, warnings: [warning] };
+  }
+}
+
 /** Writes the line `finished`. What is done stays done when the line cannot be written, so this warns and goes on.
  *  @returns the warning, if there is one */
 export function noteFinished(

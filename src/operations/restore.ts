@@ -5,14 +5,13 @@ import type { RevisionRow } from '../base/revision-row.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
-import { type StartedOperation, startOperation } from '../repository/journal.js';
 import type { Repository } from '../repository/repository.js';
 import { diskIdOf } from '../source/disk-id.js';
 import { type Confirm, guardTarget } from '../target/guard.js';
 import { isSourceOf } from '../target/source-match.js';
 import { resolveTarget, type Target } from '../target/target.js';
 import { type JobOptions, runJob } from './job.js';
-import { noteFailed, noteFinished } from './on-disk.js';
+import { notedBesideOthers } from './on-disk.js';
 
 export interface RestoreOptions extends JobOptions {
   /** An expression; a bare disk means its latest revision. */
@@ -40,18 +39,19 @@ export interface RestoreOutcome extends RestoreResult {
 export async function restore(repo: Repository, options: RestoreOptions): Promise<RestoreOutcome> {
   const { row, notes } = repo.find(options.revision, { bareDiskMeansLatest: true });
   const target = options.target === '-' ? standardOutput() : await clearedTarget(repo, row, options);
-  const diskDir = repo.diskDir(row.disk);
+  const disk = repo.requireDisk(row.disk);
+  const diskDir = repo.diskDir(disk);
   const where = 'path' in target.native ? target.native.path : '-';
-  const { started, warnings } = note(repo, diskDir, { revision: row.revision, target: where });
+  const about = { revision: row.revision, target: where };
+  const { native, overwrite } = target;
+  const params: RestoreParams = { diskDir, revision: row.revision, target: native, overwrite };
   try {
-    const { native, overwrite } = target;
-    const params: RestoreParams = { diskDir, revision: row.revision, target: native, overwrite };
-    const result = await runJob(() => startRestore(params), options);
-    const unnoted = started === null ? null : noteFinished(repo, started, diskDir, { ...result });
-    if (unnoted !== null) warnings.push(unnoted);
+    const { result, warnings } = await notedBesideOthers(repo, disk, 'restore', about, async () => {
+      const restored = await runJob(() => startRestore(params), options);
+      return { result: restored, warnings: [], details: { ...restored } };
+    });
     return { ...result, disk: row.disk, revision: row.revision, warnings: [...notes, ...warnings] };
   } catch (error) {
-    if (started !== null) noteFailed(repo, started, diskDir, error);
     throw target.overwrite || target.isDevice ? partlyWritten(error, where) : error;
   }
 }
@@ -110,21 +110,4 @@ async function disksReadFrom(repo: Repository, target: Target): Promise<string[]
       return false;
     }
   });
-}
-
-/** A restore is noted where that is possible: what only reads must work on read-only media and full file systems. */
-function note(
-  repo: Repository,
-  diskDir: string,
-  details: Record<string, unknown>,
-): { started: StartedOperation | null; warnings: string[] } {
-  if (!repo.writable) return { started: null, warnings: [] };
-  try {
-    return { started: startOperation(diskDir, 'restore', details), warnings: [] };
-  } catch (error) {
-    return {
-      started: null,
-      warnings: [`The restore is not in the disk's log: ${(error as CairnError).message}`],
-    };
-  }
 }

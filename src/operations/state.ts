@@ -44,7 +44,7 @@ export async function changeState(
 
 /** From its file, since another process may have changed it while this one waited for the lock. One that cannot be read
  *  is replaced by what it is taken for. */
-function currentState(repo: Repository, { disk, revision }: RevisionRow): StateFile {
+export function currentState(repo: Repository, { disk, revision }: RevisionRow): StateFile {
   if (!isRevisionId(revision)) throw new Error('a row has an impossible revision');
   try {
     return readState(repo.layout.state(repo.requireDisk(disk), revision));

@@ -81,6 +81,7 @@ function manifest(disk: string, revision: string, sizeBytes: number): Manifest {
       allocatedBytes: 8192,
       durationMs: 0,
     },
+    comparison: null,
     layout: survey(),
   };
 }

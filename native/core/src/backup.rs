@@ -7,6 +7,7 @@
 
 mod feed;
 mod scan;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,6 +64,8 @@ pub struct Taken {
     pub manifest: Manifest,
     /// Whether every byte is as in the parent.
     pub unchanged: bool,
+    /// Damaged records of earlier revisions that were mended from what this backup stored again.
+    pub healed_records: u64,
     /// Sentences that a person should read.
     pub warnings: Vec<String>,
 }
@@ -72,6 +75,7 @@ pub struct Pending {
     disk: Disk,
     lock: DiskLock,
     records: Arc<Records>,
+    known: Arc<Known>,
     manifest: Manifest,
     tags: Vec<String>,
     unchanged: bool,
@@ -91,6 +95,8 @@ struct Before {
     highest_removed: SegmentId,
     /// A manifest newer than `newest` is damaged.
     newest_is_damaged: bool,
+    /// What the store holds is not believed by its digests alone.
+    is_distrusted: bool,
 }
 
 /// Reads the source and stores what is new. The lock is given back by [`Pending::commit`],
@@ -122,8 +128,14 @@ pub fn prepare(
     let absent = read_absent(disk, &mut warnings)?;
     let known = Arc::new(Known::new(Arc::clone(&records), index, absent));
     disk.sweep(before.leftovers(), &mut |id, entries| known.insert_sealed(id, entries))?;
-    let job =
-        scan::Job { disk, records: &records, known: &known, control: &control, threads: params.threads };
+    let job = scan::Job {
+        disk,
+        records: &records,
+        known: &known,
+        control: &control,
+        threads: params.threads,
+        reads_back: before.is_distrusted,
+    };
     let sealing = if params.threads == 1 { Sealing::Inline } else { Sealing::InBackground };
     let mut writer = RecordWriter::new(disk, before.highest, Arc::clone(&known), sealing)
         .sealing_at(disk.segment_len_target());
@@ -149,11 +161,17 @@ pub fn prepare(
     };
     control.enter(Phase::Sealing);
     warnings.extend(say_passed_over(known.passed_over()));
-    let manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
+    let mut manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
+    let image = Image::of(&manifest, Arc::clone(&records))?;
+    let compared =
+        verify::compare(&image, &params.source, scanned.witness.as_ref(), params.threads, &control)?;
+    warnings.extend(verify::say(&compared));
+    manifest.comparison = Some(compared);
     Ok(Pending {
         disk: disk.clone(),
         lock,
         records,
+        known,
         unchanged: before.parent.as_ref().is_some_and(|parent| parent.image_digest == manifest.image_digest),
         manifest,
         tags: params.tags,
@@ -183,7 +201,7 @@ impl Pending {
         let state = State {
             format: text::FORMAT,
             tags: std::mem::take(&mut self.tags),
-            trust: Trust::Trusted,
+            trust: verify::trust_after(self.manifest.comparison.as_ref()),
             protected: false,
         };
         let (files, paths) = (&**self.disk.files(), self.disk.paths());
@@ -204,9 +222,15 @@ impl Pending {
             return Err(error);
         }
         files.sync_directory(&paths.revisions()).at("syncing", &paths.revisions())?;
+        let healed_records = verify::heal(&self.disk, &self.lock, &self.known, &mut self.warnings);
         self.control.enter(Phase::Done);
         self.lock.release();
-        Ok(Taken { manifest: self.manifest, unchanged: self.unchanged, warnings: self.warnings })
+        Ok(Taken {
+            manifest: self.manifest,
+            unchanged: self.unchanged,
+            healed_records,
+            warnings: self.warnings,
+        })
     }
 
     /// Gives the revision up. Its sealed segments stay for the next backup to adopt.
@@ -248,6 +272,7 @@ impl Before {
             highest: disk.segments()?.last().copied().unwrap_or(SegmentId(0)).max(highest_removed),
             highest_removed,
             newest_is_damaged: false,
+            is_distrusted: false,
         };
         for (newer, id) in (0u64..).zip(ids.iter().rev()) {
             let manifest = match disk.manifest(id) {
@@ -271,6 +296,7 @@ impl Before {
             };
             let fits = manifest.block_size_bytes == disk.file().block_size_bytes
                 && manifest.map.fanout.entries() == disk.file().fanout;
+            found.is_distrusted |= newer == 0 && !is_trusted;
             if fits && is_trusted {
                 found.parent = Some(manifest.clone());
             }
@@ -401,6 +427,7 @@ fn describe(
         image_digest: scanned.map.image_digest(geometry),
         parent: before.parent.as_ref().map(|parent| parent.revision.clone()),
         counters: Counters { allocated_bytes: allocated.min(scanned.size_bytes), ..scanned.counters },
+        comparison: None,
         layout: crate::probe::Survey::default(),
     })
 }

@@ -15,7 +15,7 @@
 //! where this one would have. Segments that no manifest can know, an interrupted backup's, are left
 //! to the next backup. Memory is bounded by a bit for each record.
 
-mod mark;
+pub(crate) mod mark;
 mod sweep;
 #[cfg(test)]
 mod tests;

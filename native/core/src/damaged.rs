@@ -105,9 +105,37 @@ impl Damaged {
         self.segments.insert(segment.0, Extent::Whole);
     }
 
-    /// Takes a segment off the list: it was mended, or is gone.
-    pub fn remove(&mut self, segment: SegmentId) {
+    /// Takes a record off the list: it was mended, or is sound after all. One of a segment that is
+    /// listed as a whole stays.
+    pub fn remove(&mut self, place: Place) {
+        if let Some(Extent::Records(ordinals)) = self.segments.get_mut(&place.segment.0) {
+            ordinals.remove(&place.ordinal.0);
+            if ordinals.is_empty() {
+                self.segments.remove(&place.segment.0);
+            }
+        }
+    }
+
+    /// Takes a segment off the list with all its records: it was mended, or is gone.
+    pub fn remove_segment(&mut self, segment: SegmentId) {
         self.segments.remove(&segment.0);
+    }
+
+    /// Lists all that `other` lists.
+    pub fn merge(&mut self, other: &Damaged) {
+        for (&segment, extent) in &other.segments {
+            match extent {
+                Extent::Whole => self.insert_whole(SegmentId(segment)),
+                Extent::Records(ordinals) => {
+                    ordinals.iter().for_each(|&ordinal| self.insert(SegmentId(segment), Ordinal(ordinal)));
+                }
+            }
+        }
+    }
+
+    /// The segments that are listed, whole or in part, in rising order.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentId> + '_ {
+        self.segments.keys().map(|&segment| SegmentId(segment))
     }
 }
 
@@ -126,13 +154,19 @@ mod tests {
         list.insert_whole(SegmentId(4));
         list.insert(SegmentId(4), Ordinal(1));
         list.insert(SegmentId(5), Ordinal(1));
-        list.remove(SegmentId(5));
+        list.insert(SegmentId(5), Ordinal(2));
+        list.remove(Place::new(SegmentId(5), Ordinal(1)).unwrap());
+        list.remove_segment(SegmentId(6));
+        let mut other = Damaged::default();
+        other.insert(SegmentId(5), Ordinal(3));
+        list.merge(&other);
         list.write(&files, path).unwrap();
         let found = Damaged::read(&files, path).unwrap();
         assert_eq!(found, list);
         let contains =
             |segment, ordinal| found.contains(Place::new(SegmentId(segment), Ordinal(ordinal)).unwrap());
-        assert!(contains(3, 5) && contains(4, 7));
+        assert!(contains(3, 5) && contains(4, 7) && contains(5, 2) && contains(5, 3));
+        assert_eq!(found.segments().collect::<Vec<_>>(), [SegmentId(3), SegmentId(4), SegmentId(5)]);
         assert!(!contains(3, 6) && !contains(5, 1));
     }
 }

@@ -105,6 +105,10 @@ pub trait File: ReadAt + Send + Sync {
     /// Asks for write-back of a range to begin, so that a later [`File::sync`] has less to wait
     /// for. A hint: it promises nothing and cannot fail.
     fn start_writeback(&self, offset: u64, len: u64);
+
+    /// Asks that what is cached of the file be dropped, so that later reads come from the medium
+    /// (posix_fadvise(2), DONTNEED). A hint, as far as nobody else uses those pages.
+    fn forget_cached(&self) {}
 }
 
 /// A file system as the store sees it.

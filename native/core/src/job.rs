@@ -19,17 +19,23 @@ pub enum Phase {
     Marking,
     /// Freeing those that are not.
     Sweeping,
+    /// Comparing what is stored with the source.
+    Comparing,
+    /// Verifying what is stored.
+    Scrubbing,
     /// Nothing more.
     Done,
 }
 
-const PHASES: [Phase; 7] = [
+const PHASES: [Phase; 9] = [
     Phase::Reading,
     Phase::Sealing,
     Phase::Writing,
     Phase::Syncing,
     Phase::Marking,
     Phase::Sweeping,
+    Phase::Comparing,
+    Phase::Scrubbing,
     Phase::Done,
 ];
 const UNKNOWN: u64 = u64::MAX;
@@ -51,7 +57,7 @@ pub struct Progress {
     /// What is being done.
     pub phase: Phase,
     /// Bytes of the image that are dealt with, holes included; of a collect, of map pages and then
-    /// of segments.
+    /// of segments; of a scrub, of segments.
     pub done_bytes: u64,
     /// Bytes of all there is to do, where that is known.
     pub total_bytes: Option<u64>,

@@ -53,6 +53,33 @@ pub struct Reading {
     pub notes: Vec<String>,
 }
 
+/// How a comparison with the source ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All that was compared is the same.
+    Passed,
+    /// Something differs although nothing wrote to the source.
+    Failed,
+    /// Nothing is known: it could not be made, did not come to its end, or found differences that
+    /// writes to the source explain.
+    Unverified,
+}
+
+/// The comparison of a new revision with its source, made by the backup itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// See [`Verdict`].
+    pub verdict: Verdict,
+    /// Bytes that were compared, holes included.
+    pub checked_bytes: u64,
+    /// Of these, bytes in blocks that differ.
+    pub differing_bytes: u64,
+    /// Why the verdict is not `passed`, in a clause.
+    pub reason: Option<String>,
+}
+
 /// What a revision cost. Bytes, and milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,6 +136,9 @@ pub struct Manifest {
     pub parent: Option<RevisionId>,
     /// What it cost.
     pub counters: Counters,
+    /// Whether it is what the source held; manifests of the first versions have none.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
     /// Partition table and file systems.
     pub layout: Survey,
 }

@@ -11,13 +11,17 @@
 //! while readers go on with the old file.
 
 mod index;
+mod mend;
 mod read;
 mod rewrite;
+mod verify;
 mod write;
 
 pub use index::{IndexEntry, SegmentIndex};
+pub use mend::{Parts, Replacement, mend};
 pub use read::SegmentReader;
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
+pub use verify::{Verified, verify};
 pub(crate) use write::temporary_path_of;
 pub use write::{SealedSegment, SegmentWriter};
 

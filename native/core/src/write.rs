@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::{self, Codec};
@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::disk::{Disk, now};
 use crate::error::{Error, Result};
 use crate::io::Files;
-use crate::map::{PagePointer, PageSink, Place, UnplacedPage};
+use crate::map::{BlockPointer, PagePointer, PageSink, Place, UnplacedPage};
 use crate::record::Kind;
 use crate::records::Records;
 use crate::segment::{SEGMENT_LEN_TARGET, SealedSegment, SegmentWriter, temporary_path_of};
@@ -33,6 +33,8 @@ pub struct Known {
     absent: Absent,
     unsealed: Mutex<HashMap<Digest, Place>>,
     passed_over: AtomicU64,
+    met_damage: AtomicBool,
+    found_damaged: Mutex<Damaged>,
 }
 
 /// What may not be built upon, though something points at it.
@@ -51,18 +53,29 @@ impl Known {
     /// index only what is written from now on is known.
     #[must_use]
     pub fn new(records: Arc<Records>, index: Option<DedupIndex>, absent: Absent) -> Self {
-        Self { records, index, absent, unsealed: Mutex::default(), passed_over: AtomicU64::new(0) }
+        Self {
+            records,
+            index,
+            absent,
+            unsealed: Mutex::default(),
+            passed_over: AtomicU64::new(0),
+            met_damage: AtomicBool::new(false),
+            found_damaged: Mutex::default(),
+        }
     }
 
     /// Where a block with this digest is stored, if that is known.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<Place> {
         self.find_unsealed(digest).or_else(|| {
-            self.index.as_ref()?.find(digest).filter(|&place| {
-                !self.absent.condemned.contains(place)
-                    && !self.absent.damaged.contains(place)
-                    && self.records.holds(place, Kind::Block, digest)
-            })
+            let place = self.index.as_ref()?.find(digest)?;
+            if self.absent.damaged.contains(place) {
+                self.met_damage.store(true, Ordering::Relaxed);
+                return None;
+            }
+            let is_there =
+                !self.absent.condemned.contains(place) && self.records.holds(place, Kind::Block, digest);
+            is_there.then_some(place)
         })
     }
 
@@ -76,6 +89,41 @@ impl Known {
             self.passed_over.fetch_add(1, Ordering::Relaxed);
         }
         is_sound
+    }
+
+    /// Whether a sealed record reads back as these bytes. What does not is counted, and noted as
+    /// damaged.
+    ///
+    /// # Errors
+    /// `Io` for all but damage.
+    pub fn reads_back(&self, pointer: &BlockPointer, expected: &[u8], buffer: &mut Vec<u8>) -> Result<bool> {
+        if self.find_unsealed(&pointer.digest) == Some(pointer.place) {
+            // Written by this backup, of bytes that were compared by their digest a moment ago.
+            return Ok(true);
+        }
+        buffer.resize(expected.len(), 0);
+        match self.records.block_into(pointer, buffer) {
+            Ok(()) if buffer == expected => return Ok(true),
+            Err(error) if !error.is_unreadable() => return Err(error),
+            _ => {}
+        }
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
+        let mut found = self.found_damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(pointer.place.segment, pointer.place.ordinal);
+        Ok(false)
+    }
+
+    /// Whether content came by whose record is damaged or missing, so that there may be a sound one
+    /// of it now.
+    #[must_use]
+    pub fn met_damage(&self) -> bool {
+        self.met_damage.load(Ordering::Relaxed) || self.passed_over() > 0
+    }
+
+    /// Records that did not read back, so far.
+    #[must_use]
+    pub fn found_damaged(&self) -> Damaged {
+        self.found_damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many records were not there.

@@ -33,7 +33,7 @@ pub(crate) fn to_value<T: serde::Serialize>(value: &T) -> Result<Value> {
 /// A held lock on a disk. Taking a revision uses it up.
 #[napi]
 pub struct NativeLock {
-    lock: Mutex<Option<DiskLock>>,
+    lock: Arc<Mutex<Option<DiskLock>>>,
 }
 
 #[napi]
@@ -48,6 +48,11 @@ impl NativeLock {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// For work on a thread during which the caller keeps it; giving it back waits for that work.
+    pub(crate) fn share(&self) -> Arc<Mutex<Option<DiskLock>>> {
+        Arc::clone(&self.lock)
+    }
+
     fn covers(&self, directory: &Path) -> bool {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.as_ref().is_some_and(|lock| lock.covers(directory))
@@ -59,7 +64,7 @@ impl NativeLock {
 pub fn lock_disk(disk_dir: String, holder: String) -> napi::Result<NativeLock> {
     guarded(|| {
         let lock = DiskLock::take(Path::new(&disk_dir), &holder)?;
-        Ok(NativeLock { lock: Mutex::new(Some(lock)) })
+        Ok(NativeLock { lock: Arc::new(Mutex::new(Some(lock))) })
     })
 }
 

@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_core::backup::{self, BackupParams, Pending, Source, Taken};
 use cairn_core::collect::{self, CollectParams};
+use cairn_core::compare::{self, Coverage};
 use cairn_core::disk::Disk;
 use cairn_core::image::Image;
 use cairn_core::job::{Control, Phase};
 use cairn_core::manifest::Consistency;
 use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::restore::{self, Target};
+use cairn_core::scrub::{self, ScrubParams, Suspicion};
 use cairn_core::source::{PathSource, StreamSource};
 use cairn_core::{Error, Result};
 use napi::Env;
-use napi::bindgen_prelude::{AsyncTask, Either, Object, ToNapiValue};
+use napi::bindgen_prelude::{AsyncTask, Either3, Object, ToNapiValue};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
@@ -26,7 +28,7 @@ use crate::pool::{Json, Pooled, pooled};
 /// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
 #[napi(object)]
 pub struct NativeProgress {
-    /// reading, sealing, writing, syncing, marking, sweeping or done
+    /// reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing or done
     pub phase: String,
     /// Of the image, holes included.
     pub done_bytes: f64,
@@ -82,6 +84,9 @@ pub struct NativeRestoreParams {
 
 type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
 
+/// What a job ends with: something that waits for its second half, or counters.
+type Outcome = Either3<NativePending, NativeSuspicion, Json>;
+
 /// The part that all kinds of job share.
 struct Job<T> {
     control: Arc<Control>,
@@ -102,6 +107,8 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
             Phase::Syncing => "syncing",
             Phase::Marking => "marking",
             Phase::Sweeping => "sweeping",
+            Phase::Comparing => "comparing",
+            Phase::Scrubbing => "scrubbing",
             Phase::Done => "done",
         };
         NativeProgress {
@@ -128,10 +135,11 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
     }
 }
 
-/// A backup up to the point where only its manifest is missing, a restore, or a collect.
+/// A backup up to the point where only its manifest is missing, the reading half of a scrub, a
+/// restore, a collect, or a comparison.
 #[napi]
 pub struct NativeJob {
-    job: Job<Either<NativePending, Json>>,
+    job: Job<Outcome>,
 }
 
 #[napi]
@@ -148,7 +156,8 @@ impl NativeJob {
         self.job.control.cancel();
     }
 
-    /// Starts it, once. A backup gives a `NativePending`, the others their counters.
+    /// Starts it, once. A backup gives a `NativePending`, a scrub a `NativeSuspicion`, the others their
+    /// counters.
     #[napi(ts_return_type = "Promise<unknown>")]
     pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.job.start(env)
@@ -174,9 +183,9 @@ pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result
         };
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
-        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
+        let work: Work<Outcome> = Box::new(move |control| {
             let pending = backup::prepare(&disk, lock, params, Arc::clone(control))?;
-            Ok(Either::A(NativePending { pending: Mutex::new(Some(pending)) }))
+            Ok(Either3::A(NativePending { pending: Mutex::new(Some(pending)) }))
         });
         Ok(NativeJob { job: Job::new(work) })
     })
@@ -219,7 +228,7 @@ impl NativePending {
 pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
     guarded(|| {
         let stream = params.target_fd.map(duplicate).transpose()?;
-        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
+        let work: Work<Outcome> = Box::new(move |control| {
             let begun = std::time::Instant::now();
             let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
             let revision = parse_revision(&params.revision)?;
@@ -235,7 +244,7 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
                 }
             };
             let restored = restore::run(&image, target, params.threads.unwrap_or(0) as usize, control)?;
-            Ok(Either::B(Json(json!({
+            Ok(Either3::C(Json(json!({
                 "writtenBytes": restored.written_bytes,
                 "skippedBytes": restored.skipped_bytes,
                 "discardedBytes": restored.discarded_bytes,
@@ -260,12 +269,12 @@ pub fn collect_job(
         let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
-        let work: Work<Either<NativePending, Json>> = Box::new(move |control| {
+        let work: Work<Outcome> = Box::new(move |control| {
             let begun = std::time::Instant::now();
             let params = CollectParams { dry_run, without, ..CollectParams::default() };
             let collected = collect::run(&disk, &lock, &params, control)?;
             let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Ok(Either::B(Json(json!({
+            Ok(Either3::C(Json(json!({
                 "revisionsDisposed": collected.revisions_disposed,
                 "revisionsPinned": collected.revisions_pinned,
                 "recordsLive": collected.records_live,
@@ -278,6 +287,99 @@ pub fn collect_job(
                 "bytesDead": collected.bytes_dead,
                 "durationMs": duration_ms,
                 "warnings": collected.warnings,
+            }))))
+        });
+        Ok(NativeJob { job: Job::new(work) })
+    })
+}
+
+/// Prepares the reading half of a scrub: of one revision or of all that a disk stores, `share` of it.
+#[napi]
+pub fn scrub_job(disk_dir: String, revision: Option<String>, share: f64) -> napi::Result<NativeJob> {
+    guarded(|| {
+        let revision = revision.as_deref().map(parse_revision).transpose()?;
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(Error::InvalidArgument(format!("{share} is no share of a disk")));
+        }
+        let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
+        let work: Work<Outcome> = Box::new(move |control| {
+            let params = ScrubParams { revision, share, threads: 0 };
+            let suspicion = scrub::read(&disk, &params, control)?;
+            let found = (disk, suspicion, Arc::clone(control));
+            Ok(Either3::B(NativeSuspicion { found: Mutex::new(Some(found)) }))
+        });
+        Ok(NativeJob { job: Job::new(work) })
+    })
+}
+
+/// What a scrub read, before it is known what that means for revisions.
+#[napi]
+pub struct NativeSuspicion {
+    found: Mutex<Option<(Disk, Suspicion, Arc<Control>)>>,
+}
+
+#[napi]
+impl NativeSuspicion {
+    /// The other half, once. With a lock, which stays the caller's until this has resolved, what is
+    /// damaged is noted for the next backup.
+    #[napi(ts_return_type = "Promise<unknown>")]
+    pub fn settle(&self, lock: Option<&NativeLock>) -> AsyncTask<Pooled<Json>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lock = lock.map(NativeLock::share);
+        pooled(move || {
+            let (disk, suspicion, control) =
+                found.ok_or_else(|| Error::InvalidArgument("the scrub was ended already".into()))?;
+            let held = lock.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+            let lock = held.as_ref().and_then(|held| held.as_ref());
+            let scrubbed = scrub::settle(&disk, lock, suspicion, &control)?;
+            let damaged = scrubbed.damaged.iter().map(|extent| {
+                json!({ "offset": extent.offset, "length": extent.len, "revisions": extent.revisions })
+            });
+            Ok(Json(json!({
+                "checkedBytes": scrubbed.checked_bytes,
+                "checkedRecords": scrubbed.checked_records,
+                "recordsDamaged": scrubbed.records_damaged,
+                "recordsMended": scrubbed.records_mended,
+                "damaged": damaged.collect::<Vec<_>>(),
+                "warnings": scrubbed.warnings,
+            })))
+        })
+    }
+}
+
+/// Prepares a comparison of a revision with a file or block device; absent `share` compares all.
+#[napi]
+pub fn compare_job(
+    disk_dir: String,
+    revision: String,
+    source_path: String,
+    share: Option<f64>,
+) -> napi::Result<NativeJob> {
+    guarded(|| {
+        let coverage = match share {
+            None => Coverage::All,
+            Some(share) if share > 0.0 && share <= 1.0 => Coverage::Share(share),
+            Some(share) => return Err(Error::InvalidArgument(format!("{share} is no share of a disk"))),
+        };
+        let revision = parse_revision(&revision)?;
+        let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
+        let source = PathSource::open(Path::new(&source_path))?;
+        let work: Work<Outcome> = Box::new(move |control| {
+            let records =
+                Records::new(os_files(), disk.paths().segments(), Arc::new(Caches::new(CacheBudget::JOB)));
+            let image = Image::open(&disk, Arc::new(records), &revision)?;
+            let witness = source.witness();
+            let compared = compare::run(&image, &source, coverage, 0, control)?;
+            let mismatches = compared
+                .mismatches
+                .iter()
+                .map(|range| json!({ "offset": range.start, "length": range.end - range.start }));
+            Ok(Either3::C(Json(json!({
+                "checkedBytes": compared.checked_bytes,
+                "differingBytes": compared.differing_bytes,
+                "mismatches": mismatches.collect::<Vec<_>>(),
+                "isCut": compared.is_cut,
+                "nothingWrote": witness.nothing_wrote(&source),
             }))))
         });
         Ok(NativeJob { job: Job::new(work) })
@@ -298,6 +400,8 @@ fn describe(taken: &Taken) -> Value {
         "consistency": manifest.consistency,
         "unchanged": taken.unchanged,
         "parent": manifest.parent,
+        "comparison": manifest.comparison,
+        "healedRecords": taken.healed_records,
         "warnings": taken.warnings,
     })
 }

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
 import type { BackupOutcome } from '../../operations/backup.js';
 import type { CliContext } from '../context.js';
+import { count } from '../count.js';
+import { foundExitCode } from '../exit-codes.js';
 import { addExamples, GROUPS } from '../help.js';
 
 interface Options {
@@ -46,6 +48,7 @@ export function register(program: Command, context: CliContext): void {
             waitMs: context.globals.waitMs,
           });
           context.output.done(outcome, sentence(outcome));
+          if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
         } finally {
           progress.stop();
         }
@@ -64,10 +67,14 @@ export function register(program: Command, context: CliContext): void {
 export function sentence(outcome: BackupOutcome): string {
   const { disk, revision, sizeBytes, changedBytes, storedBytes, durationMs, consistency, unchanged } =
     outcome;
+  const { healedRecords } = outcome;
   const what = unchanged
     ? 'unchanged, so only the manifest was stored'
     : `${formatBytes(changedBytes)} changed, ${formatBytes(storedBytes)} stored`;
-  return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${formatDuration(durationMs)} (${consistency})`;
+  const healed =
+    healedRecords === 0 ? '' : `; ${count(healedRecords, 'damaged record')} of earlier revisions mended`;
+  const took = `${formatDuration(durationMs)} (${consistency})`;
+  return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${took}${healed}`;
 }
 
 function parseStreamSize(text: string): number | 'unknown' {

@@ -2,6 +2,7 @@
 //! thread puts their results in order, stores them and builds the map. Where one thread is asked
 //! for, it is the calling one.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::job::{Control, Phase, default_threads};
 use crate::manifest::{Consistency, Counters, Manifest};
 use crate::map::{self, BlockPointer, MapRoot, Updater};
 use crate::records::Records;
-use crate::source::AlignedBuffer;
+use crate::source::{AlignedBuffer, Witness};
 use crate::units::SegmentId;
 use crate::write::{EncodedBlock, Known, RecordWriter};
 
@@ -33,6 +34,8 @@ pub(super) struct Job<'a> {
     pub(super) known: &'a Arc<Known>,
     pub(super) control: &'a Control,
     pub(super) threads: usize,
+    /// Compare the bytes of what is stored already, not only its digests.
+    pub(super) reads_back: bool,
 }
 
 /// What a pass gave: all of it sealed.
@@ -42,6 +45,8 @@ pub(super) struct Scanned {
     pub(super) highest: SegmentId,
     pub(super) counters: Counters,
     pub(super) consistency: Consistency,
+    /// Sees writers to the source that can be read again.
+    pub(super) witness: Option<Witness>,
     pub(super) holes_skipped: bool,
     pub(super) notes: Vec<String>,
 }
@@ -96,14 +101,12 @@ fn pass(
     writer.seal()?;
     counters.stored_bytes = writer.stored_bytes();
     job.control.set_stored(counters.stored_bytes);
-    Ok(Scanned { size_bytes, map, highest: writer.highest(), counters, consistency, holes_skipped, notes })
+    let highest = writer.highest();
+    Ok(Scanned { size_bytes, map, highest, counters, consistency, witness, holes_skipped, notes })
 }
 
 /// What can be said of the source after it was read.
-fn look_back(
-    source: &Source,
-    witness: Option<&crate::source::Witness>,
-) -> Result<(Consistency, Vec<String>)> {
+fn look_back(source: &Source, witness: Option<&Witness>) -> Result<(Consistency, Vec<String>)> {
     let Source::Path(path) = source else { return Ok((Consistency::Live, Vec::new())) };
     let mut notes = path.notes().to_vec();
     if path.has_grown()? {
@@ -309,20 +312,38 @@ impl Worker<'_, '_> {
             if is_changed {
                 findings.changed_bytes += block.len() as u64;
             }
-            if is_changed || parent.is_some_and(|parent| !self.job.known.is_sound(parent.place)) {
-                findings.changes.push((index, self.change(digest, block)));
+            let is_sound = match parent.filter(|_| !is_changed) {
+                Some(parent) => self.job.known.is_sound(parent.place) && self.reads_back(&parent, block)?,
+                None => false,
+            };
+            if !is_sound {
+                findings.changes.push((index, self.change(digest, block)?));
             }
         }
         Ok(())
     }
 
-    fn change(&self, digest: Digest, block: &[u8]) -> Change {
+    fn change(&self, digest: Digest, block: &[u8]) -> Result<Change> {
         if let Some(place) = self.job.known.find(&digest) {
-            return Change::Known(BlockPointer { digest, place });
+            let pointer = BlockPointer { digest, place };
+            if self.reads_back(&pointer, block)? {
+                return Ok(Change::Known(pointer));
+            }
         }
         let (codec, payload) = codec::encode(self.codec, block);
         let plain_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
-        Change::New(EncodedBlock { digest, plain_len, codec, payload })
+        Ok(Change::New(EncodedBlock { digest, plain_len, codec, payload }))
+    }
+
+    /// Whether a record that is stored holds these bytes: taken for granted unless it was asked for.
+    fn reads_back(&self, pointer: &BlockPointer, block: &[u8]) -> Result<bool> {
+        thread_local! {
+            static DECODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        if !self.job.reads_back {
+            return Ok(true);
+        }
+        DECODED.with_borrow_mut(|buffer| self.job.known.reads_back(pointer, block, buffer))
     }
 }
 

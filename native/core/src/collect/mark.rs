@@ -11,7 +11,7 @@ use crate::segment::RECORD_COUNT_MAX;
 use crate::units::SegmentId;
 
 /// Records that a revision needs, by segment; only segments that are there.
-pub(super) struct Live {
+pub(crate) struct Live {
     segments: HashMap<SegmentId, Bits>,
 }
 
@@ -30,6 +30,11 @@ impl Live {
     /// Of all segments.
     pub(super) fn count(&self) -> u64 {
         self.segments.values().map(|bits| u64::from(bits.count())).sum()
+    }
+
+    /// Of one segment, where it is one of those that are there.
+    pub(crate) fn get(&self, id: SegmentId) -> Option<&Bits> {
+        self.segments.get(&id)
     }
 
     /// Of one segment, which is then forgotten.
@@ -64,7 +69,7 @@ fn is_possible(place: Place) -> bool {
 ///
 /// # Errors
 /// For the first page of which no copy can be read; `Cancelled`.
-pub(super) fn live(
+pub(crate) fn live(
     records: &Records,
     maps: &[MapRoot],
     segments: &[SegmentId],

@@ -69,6 +69,10 @@ impl File for std::fs::File {
     fn start_writeback(&self, offset: u64, len: u64) {
         let _ = sync_file_range_write(self.as_fd(), offset, len);
     }
+
+    fn forget_cached(&self) {
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
+    }
 }
 
 impl Files for OsFiles {

@@ -15,8 +15,10 @@ use crate::units::{Ordinal, SegmentId};
 use super::{FILE_HEADER_LEN, FORMAT, RECORD_COUNT_MAX, TRAILER_LEN, TRAILER_MAGIC};
 
 /// Bytes of one entry.
-pub(super) const ENTRY_LEN: usize = 48;
+const ENTRY_LEN: usize = 48;
 const TRAILER_CHECKED_LEN: usize = 32;
+/// Bytes of records that are read at once; a record may be longer.
+const PIECE_LEN: u64 = 1024 * 1024;
 
 /// Where one record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,22 @@ impl SegmentIndex {
 }
 
 impl IndexEntry {
+    /// Bytes that the record takes in its segment, its entry in the index included.
+    #[must_use]
+    pub fn stored_len(&self) -> u64 {
+        self.record_len() + ENTRY_LEN as u64
+    }
+
+    /// Bytes of the record: header and payload.
+    #[must_use]
+    pub fn record_len(&self) -> u64 {
+        HEADER_LEN as u64 + u64::from(self.payload_len)
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + self.record_len()
+    }
+
     pub(super) fn encode_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.ordinal.0.to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
@@ -121,6 +139,19 @@ impl IndexEntry {
             digest: Digest(*digest.first_chunk::<32>()?),
         })
     }
+}
+
+/// How many entries from the first on lie one after the other and are read at once: at least one,
+/// whatever its length.
+pub(super) fn run_len(entries: &[IndexEntry]) -> usize {
+    let Some(first) = entries.first() else { return 0 };
+    let follows = |pair: &[IndexEntry]| match pair {
+        [one, next] => {
+            u64::from(next.offset) == one.end() && next.end() - u64::from(first.offset) <= PIECE_LEN
+        }
+        _ => false,
+    };
+    1 + entries.windows(2).take_while(|pair| follows(pair)).count()
 }
 
 fn three_u32(bytes: &[u8; 12]) -> [u32; 3] {

@@ -7,15 +7,13 @@ use std::path::Path;
 
 use crate::error::{AtPath, Damage, Result, corrupt};
 use crate::io::{File, Files, Mode};
-use crate::record::{HEADER_LEN, Header};
+use crate::record::Header;
 use crate::units::{Ordinal, SegmentId};
 
-use super::index::{self, ENTRY_LEN, IndexEntry, Trailer};
+use super::index::{self, IndexEntry, Trailer, run_len};
 use super::read::Opened;
 use super::{FILE_HEADER_LEN, TRAILER_LEN, path_of, temporary_path_of};
 
-/// Bytes that are copied at a time; a record may be longer.
-const PIECE_LEN: usize = 1024 * 1024;
 /// Bytes after which write-back is asked for.
 const WRITEBACK_LEN: u64 = 8 * 1024 * 1024;
 
@@ -50,18 +48,6 @@ pub fn outline(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Outl
     Ok(Outline { file_len, count: trailer.filter(|trailer| trailer.segment == id).map(|found| found.count) })
 }
 
-impl IndexEntry {
-    /// Bytes that the record takes in its segment, its entry in the index included.
-    #[must_use]
-    pub fn stored_len(&self) -> u64 {
-        (HEADER_LEN + ENTRY_LEN) as u64 + u64::from(self.payload_len)
-    }
-
-    fn end(&self) -> u64 {
-        u64::from(self.offset) + HEADER_LEN as u64 + u64::from(self.payload_len)
-    }
-}
-
 /// Puts a file with the records that are to be kept in the place of a sealed segment. It is synced
 /// before it is renamed; the caller syncs the directory. `written` hears of bytes as they are
 /// written, and may end it all.
@@ -84,36 +70,59 @@ pub fn rewrite(
     if FILE_HEADER_LEN as u64 + kept_len > old.trailer.index_offset {
         return Err(corrupt(&old.path, Damage::Index));
     }
-    let temporary = temporary_path_of(segments, id);
+    replace_file(files, segments, id, |out| {
+        let mut header = vec![0; FILE_HEADER_LEN];
+        read(&old, &mut header, 0)?;
+        out.append(&header)?;
+        let kept = copy_records(&old, id, kept, out, written)?;
+        Ok((kept, old.trailer.next_ordinal))
+    })
+}
+
+/// Writes a segment's file under its temporary name, has `fill` append header and records, adds the
+/// index of the entries that it gives (sorted by ordinal) with the ordinals ever given out, syncs,
+/// and renames it over whatever has the segment's name. The caller syncs the directory.
+///
+/// # Errors
+/// Of `fill` and of the file system. What was begun is then unlinked where possible.
+pub(super) fn replace_file(
+    files: &dyn Files,
+    segments: &Path,
+    id: SegmentId,
+    fill: impl FnOnce(&mut Out<'_>) -> Result<(Vec<IndexEntry>, u32)>,
+) -> Result<Rewritten> {
+    let (path, temporary) = (path_of(segments, id), temporary_path_of(segments, id));
     match files.unlink(&temporary) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).at("removing", &temporary);
         }
         _ => {}
     }
-    let done = files
-        .open(&temporary, Mode::CreateNew)
-        .at("creating", &temporary)
-        .and_then(|file| fill(&old, id, kept, &*file, &temporary, written))
-        .and_then(|done| files.rename(&temporary, &old.path).at("replacing", &old.path).map(|()| done));
+    let write = |file: Box<dyn File>| {
+        let mut out = Out { file: &*file, path: &temporary, len: 0, writeback_from: 0 };
+        let (entries, next_ordinal) = fill(&mut out)?;
+        file.sync().at("syncing", &temporary)?;
+        let tail = index::encode(id, &entries, out.len, next_ordinal);
+        out.append(&tail)?;
+        file.sync().at("syncing", &temporary)?;
+        files.rename(&temporary, &path).at("replacing", &path)?;
+        Ok(Rewritten { file_len: out.len })
+    };
+    let done = files.open(&temporary, Mode::CreateNew).at("creating", &temporary).and_then(write);
     done.inspect_err(|_| {
         // What cannot be unlinked is swept by whoever next works on the disk.
         let _ = files.unlink(&temporary);
     })
 }
 
-fn fill(
+/// Appends records as they are, each checked by its header; gives them with their new offsets.
+fn copy_records(
     old: &Opened,
     id: SegmentId,
     mut kept: Vec<IndexEntry>,
-    file: &dyn File,
-    path: &Path,
+    out: &mut Out<'_>,
     written: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Rewritten> {
-    let mut header = vec![0; FILE_HEADER_LEN];
-    read(old, &mut header, 0)?;
-    let mut out = Out { file, path, len: 0, writeback_from: 0 };
-    out.append(&header)?;
+) -> Result<Vec<IndexEntry>> {
     let mut buffer = Vec::new();
     let mut rest = kept.as_mut_slice();
     while !rest.is_empty() {
@@ -133,27 +142,11 @@ fn fill(
         written(buffer.len() as u64)?;
         rest = after;
     }
-    file.sync().at("syncing", path)?;
-    let tail = index::encode(id, &kept, out.len, old.trailer.next_ordinal);
-    out.append(&tail)?;
-    file.sync().at("syncing", path)?;
-    Ok(Rewritten { file_len: out.len })
-}
-
-/// How many entries from the first on lie one after the other and are read at once.
-fn run_len(entries: &[IndexEntry]) -> usize {
-    let Some(first) = entries.first() else { return 0 };
-    let follows = |pair: &[IndexEntry]| match pair {
-        [one, next] => {
-            u64::from(next.offset) == one.end() && next.end() - u64::from(first.offset) <= PIECE_LEN as u64
-        }
-        _ => false,
-    };
-    1 + entries.windows(2).take_while(|pair| follows(pair)).count()
+    Ok(kept)
 }
 
 /// That the header is the one that the index tells of. The payload is left to whoever reads it.
-fn check(old: &Opened, id: SegmentId, entry: &IndexEntry, bytes: &[u8]) -> Result<()> {
+pub(super) fn check(old: &Opened, id: SegmentId, entry: &IndexEntry, bytes: &[u8]) -> Result<Header> {
     let header = Header::decode(bytes).map_err(|error| corrupt(&old.path, error))?;
     let is_told = header.segment == id
         && header.ordinal == entry.ordinal
@@ -161,15 +154,16 @@ fn check(old: &Opened, id: SegmentId, entry: &IndexEntry, bytes: &[u8]) -> Resul
         && header.codec == entry.codec
         && header.payload_len == entry.payload_len
         && header.digest == entry.digest;
-    if is_told { Ok(()) } else { Err(corrupt(&old.path, Damage::Missing { ordinal: entry.ordinal.0 })) }
+    if is_told { Ok(header) } else { Err(corrupt(&old.path, Damage::Missing { ordinal: entry.ordinal.0 })) }
 }
 
-fn read(old: &Opened, into: &mut [u8], offset: u64) -> Result<()> {
+pub(super) fn read(old: &Opened, into: &mut [u8], offset: u64) -> Result<()> {
     let count = old.file.read_at(into, offset).at("reading", &old.path)?;
     if count == into.len() { Ok(()) } else { Err(corrupt(&old.path, Damage::Index)) }
 }
 
-struct Out<'a> {
+/// The file that is being written.
+pub(super) struct Out<'a> {
     file: &'a dyn File,
     path: &'a Path,
     len: u64,
@@ -177,7 +171,12 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Bytes so far: where the next record will lie.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, self.len).at("writing", self.path)?;
         self.len += bytes.len() as u64;
         if self.len - self.writeback_from >= WRITEBACK_LEN {

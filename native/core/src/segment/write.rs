@@ -161,7 +161,7 @@ pub(crate) fn temporary_path_of(segments: &Path, id: SegmentId) -> PathBuf {
 
 /// File header, 64 bytes: magic `CAIRNSEG`, format 2, reserved 2, segment 4, id of the disk 16, time
 /// of creation in seconds since 1970 8, reserved 16, check 8.
-fn file_header(id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8> {
+pub(super) fn file_header(id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(FILE_HEADER_LEN);
     out.extend_from_slice(&FILE_MAGIC);
     out.extend_from_slice(&FORMAT.to_le_bytes());

