@@ -14,6 +14,7 @@ mod index;
 mod mend;
 mod read;
 mod rewrite;
+mod scan;
 mod verify;
 mod write;
 
@@ -21,6 +22,7 @@ pub use index::{IndexEntry, SegmentIndex};
 pub use mend::{Parts, Replacement, mend};
 pub use read::SegmentReader;
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
+pub use scan::{FileHeader, Scanned, file_header, read_found, scan};
 pub use verify::{Verified, verify};
 pub(crate) use write::temporary_path_of;
 pub use write::{SealedSegment, SegmentWriter};
