@@ -73,8 +73,8 @@ impl ReadAt for MemoryFile {
         let bytes = lock(&self.inode.bytes);
         let rest = bytes.get(to_index(offset)?..).unwrap_or(&[]);
         let len = rest.len().min(into.len());
-        for (to, from) in into.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (into.get_mut(..len), rest.get(..len)) {
+            to.copy_from_slice(from);
         }
         Ok(len)
     }
