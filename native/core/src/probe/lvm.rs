@@ -17,12 +17,13 @@ use self::metadata::MetadataError;
 use super::model::{Piece, Volume};
 use super::problems::Problems;
 use super::reader::Reader;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A host has a few hundred at most; a hostile text could list many thousands.
 const VOLUMES_MAX: usize = 1024;
-const PIECES_MAX: usize = 64 << 10;
+/// Stretches of all volumes; each takes some 150 bytes of a manifest, which may have 16 MiB.
+const STRETCHES_MAX: usize = 32 << 10;
 
 /// A physical volume on this disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +36,14 @@ pub(super) struct Place {
 pub(super) fn volumes(reader: &Reader<'_>, places: &[Place], problems: &mut Problems) -> Vec<Volume> {
     let mut found: BTreeMap<PvId, Place> = BTreeMap::new();
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let mut left = Left::default();
     for &place in places {
         let stretch = reader.within(place.offset_bytes, place.size_bytes);
         let Some(label) = Label::read(&stretch) else {
             continue;
         };
         for &area in &label.metadata_areas {
-            match read_group(&stretch, area) {
+            match left.read_group(&stretch, area) {
                 Ok(group) => group.into_iter().for_each(|group| keep_newest(&mut groups, group)),
                 Err(error) => problems.push(format!(
                     "LVM metadata of the physical volume at byte {} is not used: {error}.",
@@ -67,8 +69,27 @@ pub(super) fn volumes(reader: &Reader<'_>, places: &[Place], problems: &mut Prob
     volumes
 }
 
-fn read_group(stretch: &Reader<'_>, area: Area) -> Result<Option<Group>, MetadataError> {
-    metadata::read(stretch, area)?.map(|text| Group::parse(&text)).transpose()
+/// What may still be read of the metadata on a disk: the text is a guest's, and so are the partitions that it
+/// is found in.
+struct Left {
+    text_bytes: u64,
+    values: usize,
+    /// Digests of texts that were read: a group has the same one in each of its areas.
+    known: BTreeSet<[u8; 32]>,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { text_bytes: metadata::TEXT_BYTES_MAX, values: text::VALUES_MAX, known: BTreeSet::new() }
+    }
+}
+
+impl Left {
+    fn read_group(&mut self, stretch: &Reader<'_>, area: Area) -> Result<Option<Group>, MetadataError> {
+        let text = metadata::read(stretch, area, &mut self.text_bytes)?;
+        let text = text.filter(|text| self.known.insert(*blake3::hash(text).as_bytes()));
+        text.map(|text| Group::parse(&text, &mut self.values)).transpose()
+    }
 }
 
 /// Metadata areas of one group may be of different age: one PV was away while the group changed.
@@ -79,16 +100,16 @@ fn keep_newest(groups: &mut BTreeMap<String, Group>, group: Group) {
 }
 
 fn gather(group: &Group, found: &BTreeMap<PvId, Place>, volumes: &mut Vec<Volume>, problems: &mut Problems) {
-    let mut pieces_left =
-        PIECES_MAX.saturating_sub(volumes.iter().map(|volume| volume.pieces.len()).sum::<usize>());
+    let mut stretches_left =
+        STRETCHES_MAX.saturating_sub(volumes.iter().map(|volume| stretches(&volume.pieces)).sum::<usize>());
     for logical in group.logical.iter().filter(|logical| logical.is_visible) {
         let pieces = pieces::of(logical, group, found).and_then(|pieces| {
-            let has_room = volumes.len() < VOLUMES_MAX && pieces.len() <= pieces_left;
+            let has_room = volumes.len() < VOLUMES_MAX && stretches(&pieces) <= stretches_left;
             has_room.then_some(pieces).ok_or(pieces::NotShown::TooMany)
         });
         match pieces {
             Ok(pieces) => {
-                pieces_left -= pieces.len();
+                stretches_left -= stretches(&pieces);
                 volumes.push(Volume {
                     group: group.name.clone(),
                     name: logical.name.clone(),
@@ -103,6 +124,14 @@ fn gather(group: &Group, found: &BTreeMap<PvId, Place>, volumes: &mut Vec<Volume
             )),
         }
     }
+}
+
+fn stretches(pieces: &[Piece]) -> usize {
+    let of_piece = |piece: &Piece| match piece {
+        Piece::Linear { .. } => 1,
+        Piece::Striped { offsets_bytes, .. } => offsets_bytes.len(),
+    };
+    pieces.iter().map(of_piece).sum()
 }
 
 /// LVM's own checksum: CRC-32 with another start and without the final inversion (lib/misc/crc.c).
@@ -224,6 +253,79 @@ pub(super) mod tests {
         let (volumes, problems) = found(&text, &text, &PLACES[..1]);
         assert_eq!(volumes, []);
         assert!(problems[0].contains("\"pv1\" is not on this disk"), "{problems:?}");
+    }
+
+    /// `count` stripes of one extent each on `pv0`, over and over.
+    fn striped(count: usize) -> String {
+        let stripes = vec!["\"pv0\", 0"; count].join(", ");
+        format!(
+            "start_extent = 0 extent_count = {count} type = \"striped\" stripe_size = 8 stripes = [ {stripes} ]"
+        )
+    }
+
+    const ROOMY: Area = Area { offset_bytes: 4096, size_bytes: 4 << 20 };
+    const ROOMY_BYTES: u64 = 8 << 20;
+
+    /// Physical volumes in a row, each with a long text.
+    fn roomy(texts: &[(&str, String)]) -> (Memory, Vec<Place>) {
+        let mut disk = Memory::sized(texts.len() as u64 * ROOMY_BYTES);
+        let mut places = Vec::new();
+        for (offset_bytes, (id, text)) in (0..).step_by(ROOMY_BYTES as usize).zip(texts) {
+            disk.put(offset_bytes + 512, &label::tests::sector(id, ROOMY));
+            metadata::tests::put(&mut disk, offset_bytes, ROOMY, 512, text.as_bytes());
+            places.push(Place { offset_bytes, size_bytes: ROOMY_BYTES });
+        }
+        (disk, places)
+    }
+
+    #[test]
+    fn stripes_count_as_pieces_do() {
+        let half = striped(STRETCHES_MAX / 2);
+        let shown = |names: &[&str]| {
+            let all: Vec<_> = names.iter().map(|name| logical(name, &[&half])).collect();
+            let (disk, places) = roomy(&[(FIRST, text(1, &all.join(" ")))]);
+            let mut problems = Problems::default();
+            let found = volumes(&Reader::new(&disk, disk.size_bytes()), &places, &mut problems);
+            (found.len(), problems.into_sentences())
+        };
+        assert_eq!(shown(&["a", "b"]), (2, Vec::new()));
+        let (count, problems) = shown(&["a", "b", "c"]);
+        assert_eq!(count, 2);
+        assert!(problems[0].contains("too many"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_is_read_of_all_areas_together_is_bounded() {
+        let many: String = (0..text::VALUES_MAX / 2).map(|at| format!("value{at} = 0 ")).collect();
+        let of = |id: &str| {
+            let lv = logical(&format!("lv{id}"), &[&linear(0, 1, "pv0", 0)]);
+            format!("{} {many}", text(1, &lv).replace("\"G\"", &format!("\"{id}\"")))
+        };
+        let texts = [(FIRST, of("1")), (SECOND, of("2"))];
+        let (disk, places) = roomy(&texts);
+        let reader = Reader::new(&disk, disk.size_bytes());
+        let mut problems = Problems::default();
+        let found = volumes(&reader, &places, &mut problems);
+        assert_eq!(found.iter().map(|volume| &volume.name[..]).collect::<Vec<_>>(), ["lv1"]);
+        assert!(problems.into_sentences()[0].contains("values on this disk"));
+        let mut left = Left { text_bytes: texts[0].1.len() as u64, ..Left::default() };
+        let mut read =
+            |place: Place| left.read_group(&reader.within(place.offset_bytes, place.size_bytes), ROOMY);
+        assert!(read(places[0]).is_ok_and(|group| group.is_some()));
+        assert!(matches!(read(places[1]), Err(MetadataError::TooMuchText)));
+    }
+
+    #[test]
+    fn a_text_that_stands_in_several_areas_is_parsed_once() {
+        let text = text(1, &logical("lv", &[&linear(0, 1, "pv0", 0)]));
+        let mut disk = Memory::sized(1 << 20);
+        put_at(&mut disk, 0, FIRST, text.as_bytes());
+        let mut left = Left::default();
+        let reader = Reader::new(&disk, 1 << 20);
+        assert!(left.read_group(&reader, AREA).is_ok_and(|group| group.is_some()));
+        let values = left.values;
+        assert!(left.read_group(&reader, AREA).is_ok_and(|group| group.is_none()));
+        assert_eq!(left.values, values);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub(super) struct Segment {
 
 impl Group {
     /// The one group of a metadata text.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, MetadataError> {
-        let all = Section::parse(text)?;
+    pub(super) fn parse(text: &[u8], values_left: &mut usize) -> Result<Self, MetadataError> {
+        let all = Section::parse(text, values_left)?;
         let (name, group) = all
             .sections()
             .find(|(name, section)| name.len() <= NAME_BYTES_MAX && section.number("seqno").is_some())

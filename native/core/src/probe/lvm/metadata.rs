@@ -12,6 +12,10 @@ const VERSION: u32 = 1;
 /// The area holds no metadata on purpose (pvchange --metadataignore).
 const FLAG_IGNORED: u32 = 0x1;
 
+/// How long all texts of a disk may be together. Partitions that lie on one another could make a few
+/// megabytes of a guest's into terabytes to read; a text of hundreds of volumes has a hundred kilobytes.
+pub(super) const TEXT_BYTES_MAX: u64 = 16 << 20;
+
 /// Why a metadata area cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MetadataError {
@@ -23,6 +27,8 @@ pub(super) enum MetadataError {
     TextOutside,
     #[error("its text of {0} bytes is too long")]
     TextTooLong(u64),
+    #[error("with its text there are more than {TEXT_BYTES_MAX} bytes of such metadata on this disk")]
+    TooMuchText,
     #[error("its text cannot be read")]
     TextMissing,
     #[error("its text's checksum is wrong")]
@@ -33,13 +39,18 @@ pub(super) enum MetadataError {
     Field(&'static str),
 }
 
-/// The text of the area's volume group; `None` where the area has none.
-pub(super) fn read(reader: &Reader<'_>, area: Area) -> Result<Option<Vec<u8>>, MetadataError> {
+/// The text of the area's volume group; `None` where the area has none. Takes its length from `bytes_left`.
+pub(super) fn read(
+    reader: &Reader<'_>,
+    area: Area,
+    bytes_left: &mut u64,
+) -> Result<Option<Vec<u8>>, MetadataError> {
     let header = reader.take(area.offset_bytes, HEADER_BYTES).ok_or(MetadataError::HeaderMissing)?;
     let location = decode_header(&header, area).ok_or(MetadataError::HeaderDamaged)?;
     if location.offset == 0 || location.flags & FLAG_IGNORED != 0 {
         return Ok(None);
     }
+    *bytes_left = bytes_left.checked_sub(location.size).ok_or(MetadataError::TooMuchText)?;
     let text = read_ring(reader, area, &location)?;
     if checksum(&text) != location.checksum {
         return Err(MetadataError::TextDamaged);
@@ -118,7 +129,7 @@ pub(super) mod tests {
     fn read_back(offset: u64, text: &[u8]) -> Result<Option<Vec<u8>>, MetadataError> {
         let mut disk = Memory::sized(8192);
         put(&mut disk, 0, AREA, offset, text);
-        read(&Reader::new(&disk, disk.size_bytes()), AREA)
+        read(&Reader::new(&disk, disk.size_bytes()), AREA, &mut TEXT_BYTES_MAX.clone())
     }
 
     #[test]
@@ -139,7 +150,7 @@ pub(super) mod tests {
         let crc = checksum(&header[4..]);
         header[..4].copy_from_slice(&crc.to_le_bytes());
         disk.put(4096, &header);
-        assert_eq!(read(&Reader::new(&disk, 8192), AREA), Ok(None));
+        assert_eq!(read(&Reader::new(&disk, 8192), AREA, &mut TEXT_BYTES_MAX.clone()), Ok(None));
     }
 
     #[test]
@@ -148,11 +159,12 @@ pub(super) mod tests {
         put(&mut disk, 0, AREA, 600, b"vg {}");
         let mut error = |at: u64| {
             disk.put_over(at, b"?");
-            read(&Reader::new(&disk, 8192), AREA).unwrap_err()
+            read(&Reader::new(&disk, 8192), AREA, &mut TEXT_BYTES_MAX.clone()).unwrap_err()
         };
         assert_eq!(error(4096 + 600), MetadataError::TextDamaged);
         assert_eq!(error(4096 + 40), MetadataError::HeaderDamaged);
         let outside = Area { offset_bytes: 1 << 40, size_bytes: 1 << 20 };
-        assert_eq!(read(&Reader::new(&disk, 8192), outside), Err(MetadataError::HeaderMissing));
+        let found = read(&Reader::new(&disk, 8192), outside, &mut TEXT_BYTES_MAX.clone());
+        assert_eq!(found, Err(MetadataError::HeaderMissing));
     }
 }

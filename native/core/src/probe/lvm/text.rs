@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 
 /// A volume group's text is four deep: group, list, member, segment.
 const DEPTH_MAX: usize = 8;
-/// A volume has some twenty values, a segment ten.
-const VALUES_MAX: usize = 1 << 17;
+/// How many values all texts of a disk may have together: a volume has some twenty, a segment ten.
+pub(super) const VALUES_MAX: usize = 1 << 17;
 
 /// Why text is refused; places are bytes from its beginning.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParseError {
     #[error("it is nested too deeply at byte {0}")]
     TooDeep(usize),
-    #[error("it has more than {VALUES_MAX} values")]
+    #[error("there are more than {VALUES_MAX} values on this disk")]
     TooMany,
     #[error("byte {0} does not belong there")]
     Unexpected(usize),
@@ -33,8 +33,9 @@ pub(super) enum Value {
 }
 
 impl Section {
-    pub(super) fn parse(text: &[u8]) -> Result<Self, ParseError> {
-        let mut parser = Parser { text, at: 0, values_left: VALUES_MAX };
+    /// Takes what it has from `values_left`.
+    pub(super) fn parse(text: &[u8], values_left: &mut usize) -> Result<Self, ParseError> {
+        let mut parser = Parser { text, at: 0, values_left };
         let section = parser.section(0)?;
         if parser.at < parser.end() { Err(ParseError::Unexpected(parser.at)) } else { Ok(section) }
     }
@@ -96,7 +97,7 @@ impl Value {
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
-    values_left: usize,
+    values_left: &'a mut usize,
 }
 
 impl Parser<'_> {
@@ -239,7 +240,7 @@ impl Parser<'_> {
     }
 
     fn count_value(&mut self) -> Result<(), ParseError> {
-        self.values_left = self.values_left.checked_sub(1).ok_or(ParseError::TooMany)?;
+        *self.values_left = self.values_left.checked_sub(1).ok_or(ParseError::TooMany)?;
         Ok(())
     }
 }
@@ -248,11 +249,15 @@ impl Parser<'_> {
 mod tests {
     use super::*;
 
+    fn parse(text: &[u8]) -> Result<Section, ParseError> {
+        Section::parse(text, &mut VALUES_MAX.clone())
+    }
+
     #[test]
     fn every_form_is_read() {
         let text = b"# comment {\nvg-0 {\n  id = \"a\\\"b\\\\\" # more\n seqno = 7\n shift=-12\n ratio = 1.5\n \
                      flags = []\n stripes = [\"pv0\", 0,\n \"pv1\", 3]\n inner { x=1 }\n}\ndescription=\"\"\0junk{{{";
-        let all = Section::parse(text).unwrap();
+        let all = parse(text).unwrap();
         let group = all.section("vg-0").unwrap();
         assert_eq!(group.text("id"), Some("a\"b\\"));
         assert_eq!(group.number("seqno"), Some(7));
@@ -282,16 +287,16 @@ mod tests {
             "= 1",
             "a = -",
         ] {
-            assert!(matches!(Section::parse(text.as_bytes()), Err(ParseError::Unexpected(_))), "{text}");
+            assert!(matches!(parse(text.as_bytes()), Err(ParseError::Unexpected(_))), "{text}");
         }
-        assert_eq!(Section::parse(b"a = 99999999999999999999"), Err(ParseError::Unexpected(4)));
+        assert_eq!(parse(b"a = 99999999999999999999"), Err(ParseError::Unexpected(4)));
     }
 
     #[test]
     fn depth_and_number_are_bounded() {
-        assert_eq!(Section::parse(&b"a{".repeat(100_000)), Err(ParseError::TooDeep(17)));
-        assert_eq!(Section::parse(&b"a=1 ".repeat(VALUES_MAX + 1)), Err(ParseError::TooMany));
+        assert_eq!(parse(&b"a{".repeat(100_000)), Err(ParseError::TooDeep(17)));
+        assert_eq!(parse(&b"a=1 ".repeat(VALUES_MAX + 1)), Err(ParseError::TooMany));
         let long = format!("a=[{}]", "1,".repeat(VALUES_MAX));
-        assert_eq!(Section::parse(long.as_bytes()), Err(ParseError::TooMany));
+        assert_eq!(parse(long.as_bytes()), Err(ParseError::TooMany));
     }
 }
