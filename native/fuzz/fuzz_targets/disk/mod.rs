@@ -1,8 +1,11 @@
 //! A sparse disk made of a few stretches of fuzzed bytes, and what every survey of it must hold to.
 
 use cairn_core::io::ReadAt;
-use cairn_core::probe::{self, Piece};
+use cairn_core::probe::{self, Piece, Survey};
 use std::io;
+
+/// A manifest of 16 MiB is the longest that is read, and a survey is most of it.
+const SURVEY_BYTES_MAX: usize = 12 << 20;
 
 /// Stretches over zeros; of two that overlap the later counts.
 pub struct Disk {
@@ -20,9 +23,14 @@ impl Disk {
         self
     }
 
-    /// Surveys the disk and checks what the mount relies on: every stretch lies within the disk.
+    /// Surveys the disk and checks what others rely on: every stretch lies within the disk, a manifest
+    /// holds it and gives it back, and no name adds to the partition table's text.
     pub fn survey(&self) {
         let survey = probe::survey(self, self.size_bytes);
+        let json = serde_json::to_string_pretty(&survey).expect("numbers and text");
+        assert!(json.len() <= SURVEY_BYTES_MAX);
+        assert_eq!(serde_json::from_str::<Survey>(&json).ok().as_ref(), Some(&survey));
+        survey.table.iter().for_each(|table| assert_plain(&table.sfdisk));
         for partition in &survey.partitions {
             self.assert_within(partition.offset_bytes, partition.size_bytes);
         }
@@ -50,6 +58,18 @@ impl Disk {
 
     fn assert_within(&self, offset: u64, length: u64) {
         assert!(offset.checked_add(length).is_some_and(|end| end <= self.size_bytes));
+    }
+}
+
+/// Lines that sfdisk knows, of printable ASCII.
+fn assert_plain(sfdisk: &str) {
+    const HEADS: [&str; 7] =
+        ["label: ", "label-id: ", "unit: ", "first-lba: ", "last-lba: ", "table-length: ", "sector-size: "];
+    for line in sfdisk.lines() {
+        assert!(line.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{line:?}");
+        let is_node =
+            line.strip_prefix("disk").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(line.is_empty() || is_node || HEADS.iter().any(|head| line.starts_with(head)), "{line:?}");
     }
 }
 
