@@ -14,12 +14,14 @@ export const DATA_FILE = 'data.mdb';
 const SEAL_FILE = 'seal';
 const EXAMINATION_MS_MAX = 60_000;
 
-/** Opens read-only and visits every record; any error or signal says that the catalog is no good. */
+/** Opens read-only and visits every record; any error or signal says that the catalog is no good. A database may be
+ *  missing, since whoever made the catalog was killed before it made that one; then it is not counted, either. */
 const EXAMINER = `
 const { open } = require(process.argv[1]);
 const root = open({ path: process.argv[2], noSubdir: false, readOnly: true, cache: false, maxDbs: 4 });
-for (const database of ['about', 'folders', 'rows'].map((name) => root.openDB(name)))
-  for (const { value } of database.getRange({})) void value;
+const databases = ['about', 'folders', 'rows'].map((name) => root.openDB(name)).filter(Boolean);
+if (root.getStats().entryCount !== databases.length) throw new Error('a database cannot be found');
+for (const database of databases) for (const { value } of database.getRange({})) void value;
 root.close();
 `;
 
@@ -37,7 +39,9 @@ export function writeSeal(dir: string): void {
  *  through it unharmed. */
 export async function isSound(dir: string): Promise<boolean> {
   try {
-    if (statSync(path.join(dir, DATA_FILE), { throwIfNoEntry: false }) === undefined) return true;
+    const file = statSync(path.join(dir, DATA_FILE), { throwIfNoEntry: false });
+    // LMDB begins with an empty file, and takes one for new.
+    if (file === undefined || file.size === 0) return true;
     if (isSealed(dir)) return true;
     const lmdb = createRequire(import.meta.url).resolve('lmdb');
     const options = { timeout: EXAMINATION_MS_MAX, env: {} };

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -14,6 +15,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { open } from 'lmdb';
 import { describe, expect, test } from 'vitest';
 import type { CatalogEntry } from '../../src/catalog/catalog.js';
 import { discardCatalog, openCatalog } from '../../src/catalog/open-catalog.js';
@@ -119,6 +121,24 @@ describe('a data file that is no longer as it was left', () => {
     expect(warnings).toEqual([]);
     await catalog.close();
   });
+});
+
+test.each<[string, readonly string[] | null]>([
+  ['the data file is empty', null],
+  ['there is no database', []],
+  ['one database is there', ['about']],
+])('a catalog whose maker was killed when %s is no damage', async (_, databases) => {
+  const dir = path.join(tempDir(), 'catalog');
+  mkdirSync(dir);
+  if (databases === null) writeFileSync(path.join(dir, 'data.mdb'), '');
+  else {
+    const root = open({ path: dir, noSubdir: false, overlappingSync: false, maxDbs: 4 });
+    for (const name of databases) root.openDB(name, {});
+    await root.close();
+  }
+  const { catalog, warnings } = await openCatalog(dir);
+  expect([catalog.backing, catalog.disks(), warnings]).toEqual(['lmdb', [], []]);
+  await catalog.close();
 });
 
 test('a deleted or discarded catalog is simply empty', async () => {
