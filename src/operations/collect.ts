@@ -2,6 +2,7 @@
 import { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
 import { type CollectResult, startCollect } from '../native/index.js';
+import { clearAbandoned } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type StartedOperation, startOperation } from '../repository/journal.js';
 import type { Repository } from '../repository/repository.js';
@@ -63,6 +64,7 @@ export async function collectDisk(
 ): Promise<CollectedDisk & { warnings: string[] }> {
   const diskDir = repo.diskDir(disk);
   const { dryRun, without } = options;
+  if (!dryRun) clearAbandoned(repo.layout);
   const lock = await acquireDisk(diskDir, 'collect', options);
   try {
     const { started, warnings } = dryRun ? UNNOTED : noteStarted(diskDir);

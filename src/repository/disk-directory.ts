@@ -11,10 +11,30 @@ import { syncDirectory } from './durable.js';
 import type { DiskDefaults } from './header.js';
 import { DELETED_PREFIX, type Layout, NEW_PREFIX } from './layout.js';
 
+/** How often other processes may interfere, each of them once. */
+const MAKING_ATTEMPTS = 100;
+
 /** Makes the directory of a new disk, durably. False when there is one already.
  *  @throws {CairnError} IO | NO_SPACE | READ_ONLY */
 export function makeDiskDirectory(layout: Layout, disk: DiskName, defaults: DiskDefaults): boolean {
   if (existsSync(layout.disk(disk))) return false;
+  clearAbandoned(layout);
+  for (let attemptsLeft = MAKING_ATTEMPTS; ; attemptsLeft--) {
+    try {
+      return makeOnce(layout, disk, defaults);
+    } catch (error) {
+      // Another process took it for abandoned. It does so once, before it makes one itself.
+      if (!saysMissing(error) || attemptsLeft === 0) throw error;
+    }
+  }
+}
+
+function saysMissing(error: unknown): boolean {
+  if (!(error instanceof CairnError)) return false;
+  return error.code === 'NOT_FOUND' || (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+}
+
+function makeOnce(layout: Layout, disk: DiskName, defaults: DiskDefaults): boolean {
   const temporary = path.join(layout.disks, `${NEW_PREFIX}${disk}-${unique()}`);
   try {
     createDisk(temporary, { blockSizeBytes: defaults.blockSizeBytes, codec: defaults.compression });
@@ -35,8 +55,7 @@ export function renameDiskDirectory(layout: Layout, from: DiskName, to: DiskName
   });
 }
 
-/** Gone from all listings at once and for good; its space follows. The caller holds the lock. What a removal that was
- *  interrupted left behind goes with it.
+/** Gone from all listings at once and for good; its space follows. The caller holds the lock.
  *  @throws {CairnError} REFUSED for a link; IO | READ_ONLY */
 export function removeDiskDirectory(layout: Layout, disk: DiskName): void {
   if (lstatSync(layout.disk(disk)).isSymbolicLink()) {
@@ -46,14 +65,39 @@ export function removeDiskDirectory(layout: Layout, disk: DiskName): void {
     });
   }
   try {
-    renameSync(layout.disk(disk), path.join(layout.disks, `${DELETED_PREFIX}${disk}-${unique()}`));
+    const deleted = path.join(layout.disks, `${DELETED_PREFIX}${disk}-${unique()}`);
+    renameSync(layout.disk(disk), deleted);
     syncDirectory(layout.disks);
-    for (const name of readdirSync(layout.disks)) {
-      if (name.startsWith(DELETED_PREFIX))
-        rmSync(path.join(layout.disks, name), { recursive: true, force: true });
-    }
+    rmSync(deleted, { recursive: true, force: true });
   } catch (cause) {
     throw systemError(`${visible(layout.disk(disk))} cannot be removed`, cause);
+  }
+  clearAbandoned(layout);
+}
+
+/** Removes what processes that were killed while they made or removed a disk have left. Whether a maker is alive cannot
+ *  be told, but one that is loses nothing: it finds its directory gone and begins again. What cannot be removed is left
+ *  to the next call. */
+export function clearAbandoned(layout: Layout): void {
+  try {
+    for (const name of readdirSync(layout.disks)) {
+      if (name.startsWith(NEW_PREFIX))
+        clear(layout, name, `${DELETED_PREFIX}${name.slice(NEW_PREFIX.length)}`);
+      else if (name.startsWith(DELETED_PREFIX)) clear(layout, name, name);
+    }
+  } catch {
+    // It only tidies up; whoever needs the directory will hear what is wrong with it.
+  }
+}
+
+/** Renamed first, so that its maker does not put a disk of which a part is removed in place. */
+function clear(layout: Layout, name: string, deletedName: string): void {
+  const deleted = path.join(layout.disks, deletedName);
+  try {
+    if (name !== deletedName) renameSync(path.join(layout.disks, name), deleted);
+    rmSync(deleted, { recursive: true, force: true });
+  } catch {
+    // Its maker put it in place meanwhile, or another process removes it, too.
   }
 }
 

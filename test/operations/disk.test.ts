@@ -1,11 +1,14 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
+import { execa } from 'execa';
 import { beforeEach, expect, test } from 'vitest';
+import { collect } from '../../src/operations/collect.js';
 import { deleteDisk, listDisks, renameDisk } from '../../src/operations/disk.js';
 import { log } from '../../src/operations/log.js';
 import { protect, unprotect } from '../../src/operations/protect.js';
 import { restore } from '../../src/operations/restore.js';
 import { acquireDisk } from '../../src/repository/disk-lock.js';
+import { CAIRN } from '../cli/cli-lab.js';
 import { failure, type Lab, makeLab } from './lab.js';
 
 let lab: Lab;
@@ -74,10 +77,31 @@ test('deleting wants the name typed back and no protected revision', async () =>
   expect(readdirSync(disksDir())).toEqual([]);
 });
 
-test('what an interrupted deletion left goes with the next', async () => {
-  mkdirSync(path.join(disksDir(), '.deleted-old-0123', 'segments'), { recursive: true });
+test('what was left of disks half made or half deleted goes with the next that is made or deleted, and with a collect', async () => {
+  const leave = () => {
+    mkdirSync(path.join(disksDir(), '.deleted-old-0123', 'segments'), { recursive: true });
+    mkdirSync(path.join(disksDir(), '.new-late-4567', 'segments'), { recursive: true });
+  };
+  leave();
+  await lab.backup('mail', { source: path.join(lab.dir, 'disk.img') });
+  expect(readdirSync(disksDir())).toEqual(['mail', 'web']);
+  leave();
+  await collect(lab.repo, { disks: ['web'], dryRun: true });
+  expect(readdirSync(disksDir())).toHaveLength(4);
+  await collect(lab.repo, { disks: ['web'] });
+  expect(readdirSync(disksDir())).toEqual(['mail', 'web']);
+  leave();
   await deleteDisk(lab.repo, { disk: 'web', confirm: 'web' });
-  expect(readdirSync(disksDir())).toEqual([]);
+  expect(readdirSync(disksDir())).toEqual(['mail']);
+});
+
+test('disks that are made at the same time are all made, though each maker tidies up after the others', async () => {
+  const source = path.join(lab.dir, 'disk.img');
+  const making = Array.from({ length: 6 }, (_, index) =>
+    execa(process.execPath, [CAIRN, '-r', lab.repo.dir, 'backup', `new${index}`, '--source', source]),
+  );
+  await Promise.all(making);
+  expect(readdirSync(disksDir())).toEqual(['new0', 'new1', 'new2', 'new3', 'new4', 'new5', 'web']);
 });
 
 test('a protection that another process has just set counts', async () => {
