@@ -37,25 +37,19 @@ const REVISIONS_MAX = 12;
 
 /** A command that must succeed as the disk is. */
 export function anAttempt(random: Random, disk: ExpectedDisk, freeNames: readonly string[]): Attempt {
-  const { revisions } = disk;
-  if (revisions.size === 0) return backup(random, disk);
-  const choices = [
-    ...Array.from({ length: 10 }, () => () => backup(random, disk)),
-    () => collect(disk),
-    () => collect(disk),
-    () => tag(random, disk),
-    () => protect(random, disk),
-    () => rename(disk, random.pick(freeNames)),
+  const { size } = disk.revisions;
+  if (size === 0) return backup(random, disk);
+  const choices: [weight: number, make: () => Attempt][] = [
+    [20, () => backup(random, disk)],
+    [5, () => collect(disk)],
+    [2, () => tag(random, disk)],
+    [2, () => protect(random, disk)],
+    [2, () => rename(disk, random.pick(freeNames))],
+    [size > 3 ? 6 : 0, () => remove(random, disk)],
+    [size > REVISIONS_MAX ? 30 : size > 3 ? 4 : 0, () => prune(disk)],
+    [disk.isProtected ? 0 : 1, () => endDisk(disk)],
   ];
-  if (revisions.size > 3)
-    choices.push(
-      () => remove(random, disk),
-      () => prune(disk),
-    );
-  if (revisions.size > REVISIONS_MAX)
-    choices.push(...Array.from({ length: 10 }, () => () => prune(disk)), () => remove(random, disk));
-  if (!disk.isProtected && random.below(3) === 0) choices.push(() => endDisk(disk));
-  return random.pick(choices)();
+  return random.pick(choices.flatMap(([weight, make]) => Array.from({ length: weight }, () => make)))();
 }
 
 /** A backup of what the source holds now. */

@@ -23,6 +23,8 @@ export type Counts = Record<Breach, number> & {
   kills: number;
   /** Of those, the ones that had begun to change the repository. */
   killsAtWork: number;
+  /** Those at work, by the command. */
+  killsByCommand: Record<string, number>;
   /** Commands that reported success. */
   completed: number;
   revisionsReported: number;
@@ -43,8 +45,8 @@ const AUDIT_EVERY = 50;
 /** Bytes of records, indexes and files that stand for a block in the map, at the most. */
 const MAP_BYTES_PER_BLOCK = 200;
 const MAP_BYTES = 8192;
-/** What a backup says of a source that has another length. */
-const HARMLESS = /^the disk has shrunk /;
+/** What is said of a source that has become shorter, and of tags that were given by hand. */
+const HARMLESS = /^(the disk has shrunk|The schedule of) /;
 const BLOCK_BYTES_MIN = 4096;
 
 export class Rounds {
@@ -52,6 +54,7 @@ export class Rounds {
     rounds: 0,
     kills: 0,
     killsAtWork: 0,
+    killsByCommand: {},
     completed: 0,
     revisionsReported: 0,
     revisionsUnreported: 0,
@@ -137,7 +140,10 @@ export class Rounds {
     // What it has printed counts, whatever became of it afterwards.
     if (!run.killed || run.report !== null) this.#require(run, attempt);
     this.counts.kills += run.killed ? 1 : 0;
-    this.counts.killsAtWork += run.killed && run.changes > 0 ? 1 : 0;
+    if (run.killed && run.changes > 0) {
+      this.counts.killsAtWork += 1;
+      this.counts.killsByCommand[kind] = (this.counts.killsByCommand[kind] ?? 0) + 1;
+    }
     return run;
   }
 
