@@ -16,9 +16,8 @@ import type { SessionStart } from './session-main.js';
 import { logPath, previousLog } from './session-record.js';
 import { checkSystem } from './system-check.js';
 
-/** Both programs run as built files, also where this module is run from its sources. */
+/** The session runs as a built file, also where this module is run from its sources. */
 const SESSION_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/session-main.js', import.meta.url));
-const SERVER_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/server-main.js', import.meta.url));
 
 export interface MountOptions {
   readonly repository: string;
@@ -33,8 +32,6 @@ export interface MountOptions {
    *  that vanishes with the mount; nothing of the repository changes. */
   readonly scratch?: string | undefined;
   readonly logLevel?: LogLevel | undefined;
-  /** The program of the serving process. */
-  readonly serverEntry?: string | undefined;
 }
 
 export interface MountResult {
@@ -90,7 +87,7 @@ async function prepare(options: MountOptions): Promise<SessionStart> {
     scratch: options.scratch ?? null,
     logLevel: options.logLevel ?? 'info',
   };
-  return { request, serverEntry: options.serverEntry ?? SERVER_ENTRY };
+  return { request };
 }
 
 async function groupId(group: string): Promise<number> {

@@ -5,7 +5,7 @@ import { failure, type Report } from './protocol.js';
 import { Session, type SessionOptions } from './session.js';
 import { giveLogBack, keepLogShort, removeOldLogs, removeQuietLog } from './session-log.js';
 
-export type SessionStart = Pick<SessionOptions, 'request' | 'serverEntry'>;
+export type SessionStart = Pick<SessionOptions, 'request'>;
 
 process.once('message', async (start: SessionStart) => {
   process.title = `cairn mount ${start.request.mountpoint}`;

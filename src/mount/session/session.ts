@@ -5,6 +5,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { CairnError } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { visible } from '../../base/visible.js';
@@ -17,6 +18,9 @@ import { type Report, reportedError, type ServeRequest } from './protocol.js';
 import { signalReady } from './ready-signal.js';
 import { readRecord, removeRecord, writeRecord } from './session-record.js';
 import { withStartLock } from './start-lock.js';
+
+/** The serving process runs as a built file, also where this module is run from its sources. */
+const SERVER_ENTRY = fileURLToPath(new URL('../../../dist/mount/session/server-main.js', import.meta.url));
 
 const START_MS_MAX = 60_000;
 const STOP_MS_MAX = 10_000;
@@ -35,8 +39,6 @@ const YOUNG_OBJECTS = '--max-semi-space-size=2';
 
 export interface SessionOptions {
   readonly request: ServeRequest;
-  /** The JavaScript file that the serving process runs. */
-  readonly serverEntry: string;
   readonly log: Logger;
 }
 
@@ -55,7 +57,7 @@ export class Session {
 
   private constructor(options: SessionOptions) {
     this.#options = options;
-    this.#server = fork(options.serverEntry, [], {
+    this.#server = fork(SERVER_ENTRY, [], {
       cwd: '/',
       execArgv: [YOUNG_OBJECTS],
       detached: true,
