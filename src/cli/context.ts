@@ -49,7 +49,6 @@ export class ProcessContext implements CliContext {
   }
 
   // What a command does not need it does not load, so that help and wrong use never wait for the store.
-  // What a command does not need it does not load, so that help and wrong use never wait for the store.
   async config(): Promise<Config> {
     const { loadConfig } = await import('../config/config.js');
     return loadConfig(this.globals);
