@@ -3,9 +3,9 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { isRunning } from '../../src/base/process-identity.js';
 import { viewPath } from '../../src/mount/files/files-record.js';
 import { unmountFiles } from '../../src/mount/files/unmount-files.js';
-import { isRunning } from '../../src/mount/session/process-identity.js';
 import { describeMounts } from './can-mount.js';
 import { useFilesLab } from './files-lab.js';
 import { GROUP, makeLvmDisk, VOLUMES } from './lvm-disk.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isRunning } from '../../src/mount/session/process-identity.js';
+import { isRunning } from '../../src/base/process-identity.js';
 import { readRecord } from '../../src/mount/session/session-record.js';
 import { unmount } from '../../src/mount/session/unmount.js';
 import { type Cli, makeCli } from '../cli/cli-lab.js';

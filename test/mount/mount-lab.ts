@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { signalProcess } from '../../src/base/process-identity.js';
 import type { EngineName } from '../../src/mount/engine/engine.js';
 import { type MountOptions, type MountResult, mount } from '../../src/mount/session/mount.js';
 import { mountAt, mountTable } from '../../src/mount/session/mount-table.js';
-import { signalProcess } from '../../src/mount/session/process-identity.js';
 import {
   logPath,
   readRecord,

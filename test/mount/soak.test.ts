@@ -1,8 +1,8 @@
 /** The mount under load for two minutes, or for as long as CAIRN_SOAK_SECONDS says, on CAIRN_SOAK_ENGINE. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { isRunning } from '../../src/base/process-identity.js';
 import { ENGINE_NAMES, type EngineName } from '../../src/mount/engine/engine.js';
-import { isRunning } from '../../src/mount/session/process-identity.js';
 import { describeMounts } from './can-mount.js';
 import { useLab } from './lab-fixture.js';
 import { runSeed } from './random.js';

@@ -2,8 +2,8 @@
  *  killed holds nothing any more. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CairnError } from '../../base/errors.js';
+import { identify, isRunning, type ProcessIdentity } from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
-import { identify, isRunning, type ProcessIdentity } from '../session/process-identity.js';
 import { withStartLock } from '../session/start-lock.js';
 import { type FilesRecord, readFilesRecord, writeFilesRecord } from './files-record.js';
 

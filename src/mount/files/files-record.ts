@@ -2,8 +2,8 @@
  *  last one is undone. Whatever is interrupted can be undone from it. */
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, sep } from 'node:path';
+import type { ProcessIdentity } from '../../base/process-identity.js';
 import type { LoopDevice } from '../session/loop-devices.js';
-import type { ProcessIdentity } from '../session/process-identity.js';
 import { runDirectory, runPathFor } from '../session/run-directory.js';
 
 /** Whether the journal of a file system had anything in it, and what became of that. */

@@ -1,8 +1,9 @@
 /** What `cairn files` has mounted, as `cairn files --list` shows it, and what is left of calls that were killed. */
+
+import { isRunning } from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
 import type { LoopDevice } from '../session/loop-devices.js';
 import { mountAt, mountTable } from '../session/mount-table.js';
-import { isRunning } from '../session/process-identity.js';
 import { readRecord } from '../session/session-record.js';
 import { claimRecorded, isWorkedOn, release } from './claim.js';
 import { type FilesRecord, type Journal, listFilesRecords } from './files-record.js';

@@ -1,5 +1,5 @@
 /** Ends the processes of a mount that is gone, by force where they do not end by themselves. */
-import { isRunning, signalProcess, untilEnded, untilEndedOrStopped } from './process-identity.js';
+import { isRunning, signalProcess, untilEnded, untilEndedOrStopped } from '../../base/process-identity.js';
 import { removeRecord, type SessionRecord } from './session-record.js';
 
 const KILLED_MS_MAX = 5_000;

@@ -2,13 +2,13 @@
  *  the one that the next would hang on: the kernel aborts the connection, the mount point is freed, the processes
  *  are ended, at last by SIGKILL. */
 import { CairnError } from '../../base/errors.js';
+import { signalProcess } from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
 import { abortConnection } from './abort.js';
 import { detach } from './detach.js';
 import { endServing } from './end-serving.js';
 import { holdersOf, listHolders } from './holders.js';
 import { mountAt, mountTable } from './mount-table.js';
-import { signalProcess } from './process-identity.js';
 import type { SessionRecord } from './session-record.js';
 
 /** For a server to notice that its connection is gone, or that its session is told to end. Where the connection

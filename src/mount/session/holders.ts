@@ -1,8 +1,8 @@
 /** Who keeps a mount busy, read from /proc and /sys without touching the mount. It sees what this user may see. */
 import { readdir, readlink } from 'node:fs/promises';
 import { sep } from 'node:path';
+import { describeProcess } from '../../base/process-identity.js';
 import { loopDevicesUnder } from './loop-devices.js';
-import { describeProcess } from './process-identity.js';
 
 const NAMED_MAX = 5;
 

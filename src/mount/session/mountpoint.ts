@@ -2,11 +2,11 @@
 import { access, constants, lstat, readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CairnError } from '../../base/errors.js';
+import { isRunning } from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
 import { liesIn, type Mount } from '../../target/mounts.js';
 import { detach, livenessOf } from './detach.js';
 import { CAIRN_FILE_SYSTEM, mountAt, mountTable } from './mount-table.js';
-import { isRunning } from './process-identity.js';
 import { readRecord } from './session-record.js';
 
 /** What the engine's package can take, its final zero included. */

@@ -1,10 +1,10 @@
 /** The mount namespaces of other processes. A mount that was there when one was made lives on in it after it was
  *  unmounted here, and so does the server; what was mounted inside of one is not to be seen here at all. */
 import { readFile, readlink } from 'node:fs/promises';
+import { describeProcess } from '../../base/process-identity.js';
 import { parseMountInfo } from '../../target/mounts.js';
 import { processIds } from './holders.js';
 import { CAIRN_FILE_SYSTEM } from './mount-table.js';
-import { describeProcess } from './process-identity.js';
 
 /** One process of each other namespace in which the file system with this device number is mounted:
  *  `sh (pid 17)`. `except` are processes that do not count, such as its own server. Namespaces that this user may

@@ -5,7 +5,7 @@
 import { fstatSync, ftruncateSync } from 'node:fs';
 import { copyFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isRunning } from './process-identity.js';
+import { isRunning } from '../../base/process-identity.js';
 import { runDirectory } from './run-directory.js';
 import { logPath, previousLog, readRecord, type SessionRecord } from './session-record.js';
 

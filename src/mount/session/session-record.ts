@@ -1,7 +1,7 @@
 /** What a running session leaves in the run directory for those who come later: who serves a mount point. It
  *  informs; what is mounted where only the kernel tells. */
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-import type { ProcessIdentity } from './process-identity.js';
+import type { ProcessIdentity } from '../../base/process-identity.js';
 import { runPathFor } from './run-directory.js';
 
 export interface SessionRecord {

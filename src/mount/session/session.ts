@@ -8,12 +8,17 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { CairnError } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
+import {
+  identify,
+  type ProcessIdentity,
+  untilEnded,
+  untilEndedOrStopped,
+} from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
 import { abortConnection } from './abort.js';
 import { detach, detachDead } from './detach.js';
 import { mountAt, mountTable } from './mount-table.js';
 import { prepareMountpoint } from './mountpoint.js';
-import { identify, type ProcessIdentity, untilEnded, untilEndedOrStopped } from './process-identity.js';
 import { type Report, reportedError, type ServeRequest } from './protocol.js';
 import { signalReady } from './ready-signal.js';
 import { readRecord, removeRecord, writeRecord } from './session-record.js';

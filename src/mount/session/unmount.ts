@@ -1,6 +1,7 @@
 /** `cairn umount`: works on a mount that is idle, busy, dead, hung or held in another mount namespace, and waits
  *  until its server has ended. Every wait has an end. */
 import { CairnError } from '../../base/errors.js';
+import { untilEnded, untilEndedOrStopped } from '../../base/process-identity.js';
 import { visible } from '../../base/visible.js';
 import { detach, livenessOf } from './detach.js';
 import { endServing } from './end-serving.js';
@@ -9,7 +10,6 @@ import { holdersOf, listHolders } from './holders.js';
 import { CAIRN_FILE_SYSTEM, mountAt, mountTable } from './mount-table.js';
 import { canonicalMountpoint } from './mountpoint.js';
 import { namespacesHolding } from './other-namespaces.js';
-import { untilEnded, untilEndedOrStopped } from './process-identity.js';
 import { readRecord, type SessionRecord } from './session-record.js';
 
 const END_MS_MAX = 10_000;

@@ -4,8 +4,8 @@ import { chmod, chown, mkdir, open, readdir, readFile, symlink, writeFile } from
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isRunning } from '../../../src/base/process-identity.js';
 import type { EngineName } from '../../../src/mount/engine/engine.js';
-import { isRunning } from '../../../src/mount/session/process-identity.js';
 import { unmount } from '../../../src/mount/session/unmount.js';
 import { endProcess, isMounted, MountLab, run, until } from '../mount-lab.js';
 

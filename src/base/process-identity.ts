@@ -1,7 +1,7 @@
 /** A process told apart from a later one with the same id. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { visible } from '../../base/visible.js';
+import { visible } from './visible.js';
 
 export interface ProcessIdentity {
   readonly pid: number;
