@@ -103,6 +103,9 @@ export declare function diffRevisions(diskDir: string, from: string, to: string,
 /** Every code that the addon can raise, for the test that holds both lists equal. */
 export declare function errorCodes(): Array<string>
 
+/** Prepares the examination of a disk. With its lock, which stays the caller's, leftovers are told, too. */
+export declare function examineJob(diskDir: string, lock?: NativeLock | undefined | null): NativeJob
+
 /**
  * Marks all descriptors above standard error close-on-exec, so that programs started from here do not
  * hold locks and pipes of whoever started us (close_range(2), Linux 5.11; older kernels keep them).
@@ -231,6 +234,9 @@ export declare function readManifest(path: string): any
 
 /** Reads and checks a state file; a missing one is a trusted revision without tags. */
 export declare function readState(path: string): any
+
+/** Prepares the repair of a disk, whose lock stays the caller's. */
+export declare function repairJob(diskDir: string, lock: NativeLock): NativeJob
 
 /** Prepares a restore; nothing is touched before it starts. */
 export declare function restoreJob(params: NativeRestoreParams): NativeJob

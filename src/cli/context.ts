@@ -19,8 +19,9 @@ export interface CliContext {
   /** The directory of the repository that the options, the environment or the configuration file name.
    *  @throws {CairnError} USAGE | CONFIG_INVALID */
   repositoryDirectory(): Promise<string>;
-  /** Opens the repository that the options name, passes on what it warns of, and closes it whatever `work` does. */
-  withRepository<T>(work: (repository: Repository) => Promise<T>): Promise<T>;
+  /** Opens the repository that the options name, passes on what it warns of unless `work` tells that itself, and closes
+   *  it whatever `work` does. */
+  withRepository<T>(work: (repository: Repository) => Promise<T>, tellsWarnings?: boolean): Promise<T>;
 }
 
 /** The one context of a process; `begin` is called when the options are known. */
@@ -59,7 +60,7 @@ export class ProcessContext implements CliContext {
     return requireRepository(await this.config());
   }
 
-  async withRepository<T>(work: (repository: Repository) => Promise<T>): Promise<T> {
+  async withRepository<T>(work: (repository: Repository) => Promise<T>, tellsWarnings = false): Promise<T> {
     const directory = await this.repositoryDirectory();
     const [{ openRepository }, { createLogger }] = await Promise.all([
       import('../repository/repository.js'),
@@ -67,7 +68,7 @@ export class ProcessContext implements CliContext {
     ]);
     const repository = await openRepository(directory, { log: createLogger(this.globals.logLevel) });
     try {
-      for (const warning of repository.warnings) this.output.warn(warning);
+      if (!tellsWarnings) for (const warning of repository.warnings) this.output.warn(warning);
       return await work(repository);
     } finally {
       await repository.close();

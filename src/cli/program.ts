@@ -9,6 +9,7 @@ import * as completion from './commands/completion.js';
 import * as demo from './commands/demo.js';
 import * as diff from './commands/diff.js';
 import * as disk from './commands/disk.js';
+import * as doctor from './commands/doctor.js';
 import * as files from './commands/files.js';
 import * as init from './commands/init.js';
 import * as list from './commands/list.js';
@@ -48,6 +49,7 @@ const COMMANDS = [
   scrub,
   compare,
   disk,
+  doctor,
   catalog,
   completion,
   demo,

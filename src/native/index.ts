@@ -9,7 +9,9 @@ export {
   startBackup,
   startCollect,
   startCompare,
+  startExamine,
   startHeldBackup,
+  startRepair,
   startRestore,
   startScrub,
 } from './jobs.js';

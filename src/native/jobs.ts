@@ -8,9 +8,12 @@ import type {
   CollectResult,
   CompareParams,
   CompareResult,
+  DiskLock,
+  ExamineResult,
   Job,
   JobProgress,
   PendingBackup,
+  RepairResult,
   RestoreParams,
   RestoreResult,
   ScrubParams,
@@ -98,6 +101,21 @@ export function startCompare(params: CompareParams): Job<CompareResult> {
   const { diskDir, revision, sourcePath, share } = params;
   const job = call((native) => native.compareJob(diskDir, revision, sourcePath, share));
   return startJob(job, () => job.start() as Promise<CompareResult>);
+}
+
+/** Compares the files of a disk with each other; reads map pages and indexes, no blocks. With the lock, which stays the
+ *  caller's, what interrupted operations left is told, too.
+ *  @throws {CairnError} NOT_FOUND | CANCELLED | IO */
+export function startExamine(diskDir: string, lock: DiskLock | null): Job<ExamineResult> {
+  const job = call((native) => native.examineJob(diskDir, lock === null ? null : nativeLock(lock)));
+  return startJob(job, () => job.start() as Promise<ExamineResult>);
+}
+
+/** Mends what can be mended without loss. The lock stays the caller's.
+ *  @throws {CairnError} FORMAT_TOO_NEW before anything is done; CANCELLED | NO_SPACE | IO */
+export function startRepair(diskDir: string, lock: DiskLock): Job<RepairResult> {
+  const job = call((native) => native.repairJob(diskDir, nativeLock(lock)));
+  return startJob(job, () => job.start() as Promise<RepairResult>);
 }
 
 /** Keeps descriptors above standard error from programs that are started from here on. */

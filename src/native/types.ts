@@ -333,3 +333,41 @@ export interface CompareResult {
   /** Whether it is proven that nothing wrote to the source meanwhile. */
   readonly nothingWrote: boolean;
 }
+
+/** One thing that is wrong, or worth knowing, in the directory of a disk. */
+export interface DiskFinding {
+  readonly kind:
+    | 'too-new'
+    | 'disk-file'
+    | 'lock'
+    | 'manifest'
+    | 'state'
+    | 'list'
+    | 'segment-missing'
+    | 'segment-index'
+    | 'records'
+    | 'removal'
+    | 'leftover'
+    | 'adoptable';
+  readonly path: string;
+  /** A sentence without its full stop. */
+  readonly message: string;
+  /** What a repair does about it, as in “removes it”; null where it can do nothing. */
+  readonly repair: string | null;
+  readonly revisions: readonly string[];
+  /** Whether something is wrong, rather than only worth knowing. */
+  readonly isProblem: boolean;
+}
+
+export interface ExamineResult {
+  readonly findings: readonly DiskFinding[];
+  /** Bytes of revisions that cannot be read. */
+  readonly damaged: readonly DamagedExtent[];
+  /** Revisions that were looked at. */
+  readonly revisions: number;
+}
+
+export interface RepairResult {
+  /** Sentences without their full stops. */
+  readonly done: readonly string[];
+}

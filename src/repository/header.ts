@@ -1,8 +1,11 @@
 /** cairn.json: what makes a directory a repository. */
+import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
 import type { Codec } from '../native/index.js';
+import { writeDurably } from './durable.js';
 import { type Layout, REPOSITORY_FORMAT } from './layout.js';
 
 /** How new disks are made. */
@@ -20,6 +23,8 @@ export interface RepositoryHeader {
   readonly defaults: DiskDefaults;
 }
 
+export const BLOCK_SIZE_BYTES_DEFAULT = 64 * 1024;
+export const COMPRESSION_DEFAULT: Codec = 'zstd';
 export const CODECS: readonly Codec[] = ['zstd', 'lz4', 'plain'];
 const SIZE_BYTES_MAX = 1024 ** 2;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -53,6 +58,23 @@ export function readHeader(layout: Layout): RepositoryHeader {
   if (typeof createdAt !== 'string' || Number.isNaN(Date.parse(createdAt)))
     throw damaged(layout, 'createdAt is not a time');
   return { format, id, createdAt, defaults: defaults(layout, record(given)) };
+}
+
+/** Writes a cairn.json in the place of one that is lost. The id is a new one; nothing depends on it.
+ *  @throws what the file system says */
+export function rebuildHeader(layout: Layout): void {
+  const header: RepositoryHeader = {
+    format: REPOSITORY_FORMAT,
+    id: randomUUID(),
+    createdAt: timestamp(),
+    defaults: { blockSizeBytes: BLOCK_SIZE_BYTES_DEFAULT, compression: COMPRESSION_DEFAULT },
+  };
+  writeDurably(layout.header, headerText(header));
+}
+
+/** The text of cairn.json. */
+export function headerText(header: RepositoryHeader): string {
+  return `${JSON.stringify(header, null, 2)}\n`;
 }
 
 function defaults(layout: Layout, fields: Record<string, unknown> | null): DiskDefaults {

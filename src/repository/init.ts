@@ -8,7 +8,14 @@ import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import type { Codec } from '../native/index.js';
 import { syncDirectory, writeDurably } from './durable.js';
-import { CODECS, isBlockSize, type RepositoryHeader } from './header.js';
+import {
+  BLOCK_SIZE_BYTES_DEFAULT,
+  CODECS,
+  COMPRESSION_DEFAULT,
+  headerText,
+  isBlockSize,
+  type RepositoryHeader,
+} from './header.js';
 import { Layout, REPOSITORY_FORMAT } from './layout.js';
 import { REPOSITORY_README } from './readme.js';
 
@@ -17,7 +24,6 @@ export interface InitOptions {
   readonly compression?: Codec | undefined;
 }
 
-const BLOCK_SIZE_BYTES_DEFAULT = 64 * 1024;
 /** What may lie in a directory that still counts as empty: the root of an ext4 file system has it. */
 const HARMLESS = 'lost+found';
 
@@ -65,7 +71,7 @@ function fill(layout: Layout, header: RepositoryHeader, newDirectories: number):
   mkdirSync(layout.disks, { mode: 0o700 });
   mkdirSync(layout.catalog, { mode: 0o700 });
   writeDurably(layout.readme, REPOSITORY_README);
-  writeDurably(layout.header, `${JSON.stringify(header, null, 2)}\n`);
+  writeDurably(layout.header, headerText(header));
   // New directories on the way to it have to be found after a power cut, too.
   for (let at = layout.dir, left = newDirectories; left > 0; left--) {
     at = path.dirname(at);
@@ -74,7 +80,7 @@ function fill(layout: Layout, header: RepositoryHeader, newDirectories: number):
 }
 
 function checkedDefaults(options: InitOptions): RepositoryHeader['defaults'] {
-  const { blockSizeBytes = BLOCK_SIZE_BYTES_DEFAULT, compression = 'zstd' } = options;
+  const { blockSizeBytes = BLOCK_SIZE_BYTES_DEFAULT, compression = COMPRESSION_DEFAULT } = options;
   if (!isBlockSize(blockSizeBytes)) {
     throw new CairnError('USAGE', `A block size of ${blockSizeBytes} bytes is not possible.`, {
       hint: 'Take a power of two from 4KiB to 4MiB; 64KiB suits most disks.',

@@ -185,6 +185,18 @@ export class Repository implements AsyncDisposable {
     await this.refresh();
   }
 
+  /** Reads every manifest and state file, and gives the disks of which the catalog says something else. */
+  async compareCatalog(): Promise<string[]> {
+    await this.refresh();
+    const truth = new MemoryCatalog();
+    const { disks } = listDisks(this.layout);
+    for (const disk of disks) await scanDisk(truth, this.layout, disk, systemClock().getTime());
+    const rowsOf = (catalog: Catalog, disk: string) =>
+      JSON.stringify(catalog.entries(disk).map(({ row }) => row));
+    const all = [...new Set<string>([...disks, ...this.disks()])].sort();
+    return all.filter((disk) => rowsOf(truth, disk) !== rowsOf(this.#catalog, disk));
+  }
+
   /** Idempotent. */
   async close(): Promise<void> {
     await this.#catalog.close();

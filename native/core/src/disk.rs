@@ -108,6 +108,11 @@ impl Disk {
         Ok(Self::of(files, paths, file))
     }
 
+    /// As [`Disk::open`], with a disk.json that stands for the one that cannot be read.
+    pub(crate) fn with_file(files: Arc<dyn Files>, directory: &Path, file: DiskFile) -> Self {
+        Self::of(files, DiskPaths::new(directory), file)
+    }
+
     fn of(files: Arc<dyn Files>, paths: DiskPaths, file: DiskFile) -> Self {
         Self { files, paths, file, segment_len_target: SEGMENT_LEN_TARGET }
     }
@@ -206,10 +211,7 @@ impl Disk {
         let mut swept = Swept::default();
         let segments = self.paths.segments();
         for directory in [&self.paths.directory, &self.paths.revisions(), &segments] {
-            let names = self.files.list(directory).at("listing", directory)?;
-            let all: HashSet<&str> = names.iter().map(String::as_str).collect();
-            for name in names.iter().filter(|name| is_left_over(name, &all)) {
-                let path = directory.join(name);
+            for path in leftovers_in(&*self.files, directory)? {
                 self.files.unlink(&path).at("removing", &path)?;
                 swept.unlinked += 1;
             }
@@ -261,6 +263,19 @@ impl Disk {
         }
         Ok(Some(entries))
     }
+}
+
+/// Names in a directory of the store's that can only come from an interrupted operation.
+///
+/// # Errors
+/// `Io`, `NotFound`.
+pub(crate) fn leftovers_in(files: &dyn Files, directory: &Path) -> Result<Vec<PathBuf>> {
+    let names = files.list(directory).at("listing", directory)?;
+    let all: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let mut found: Vec<_> =
+        names.iter().filter(|name| is_left_over(name, &all)).map(|name| directory.join(name)).collect();
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Whether a name of the store's can only come from an interrupted operation.

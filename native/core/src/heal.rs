@@ -13,12 +13,16 @@ use crate::damaged::Damaged;
 use crate::digest::Digest;
 use crate::disk::{Disk, DiskLock};
 use crate::error::{AtPath, Error, Result};
+use crate::io::Mode;
 use crate::job::Control;
 use crate::map::Place;
 use crate::record::Kind;
 use crate::segment::{self, IndexEntry, Parts, Replacement, SegmentReader};
 use crate::trace::{self, Broken, Traced};
 use crate::units::SegmentId;
+
+/// Bytes that are read at once where only it matters whether they can be read.
+const PIECE_LEN: usize = 1024 * 1024;
 
 /// What was mended.
 #[derive(Debug, Default)]
@@ -137,7 +141,11 @@ fn mend_one(
         broken.iter().copied().partition(|broken| copy_of(broken).is_some());
     let mut parts = Parts::default();
     if is_lost {
-        parts.own = records_of(disk, id)?;
+        let Some(found) = records_of(disk, id)? else {
+            healed.left.extend(broken);
+            return Ok(());
+        };
+        parts.own = found;
     } else {
         parts.own = SegmentReader::open_with_entries(files, &segments, id)?.1;
     }
@@ -179,8 +187,27 @@ fn mend_one(
     Ok(())
 }
 
-/// Sound records of a segment whose index is lost; none of one that is gone.
-fn records_of(disk: &Disk, id: SegmentId) -> Result<Vec<IndexEntry>> {
-    let _ = (disk, id);
-    Ok(Vec::new())
+/// Sound records of a segment whose index is lost, found by a scan; none of one that is gone. `None`
+/// where its medium fails somewhere: what is there may be read another time.
+fn records_of(disk: &Disk, id: SegmentId) -> Result<Option<Vec<IndexEntry>>> {
+    let (files, segments) = (&**disk.files(), disk.paths().segments());
+    let path = segment::path_of(&segments, id);
+    let file = match files.open(&path, Mode::Read).at("opening", &path) {
+        Err(Error::NotFound { .. }) => return Ok(Some(Vec::new())),
+        Err(error) if error.is_unreadable() => return Ok(None),
+        other => other?,
+    };
+    let mut piece = vec![0; PIECE_LEN];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut piece, at).at("reading", &path) {
+            Ok(0) => break,
+            Ok(count) => at += count as u64,
+            Err(error) if error.is_unreadable() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    let scanned = segment::scan(files, &segments, id)?;
+    let is_sound = |entry: &IndexEntry| scanned.damaged.binary_search(&entry.ordinal).is_err();
+    Ok(Some(scanned.entries.iter().copied().filter(is_sound).collect()))
 }

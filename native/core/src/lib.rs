@@ -10,7 +10,7 @@
 //! 5. [`disk`]
 //! 6. [`write`], [`image`], [`retire`], [`trace`]
 //! 7. [`compare`], [`heal`], [`collect`]
-//! 8. [`backup`], [`restore`], [`scrub`]
+//! 8. [`backup`], [`doctor`], [`restore`], [`scrub`]
 //!
 //! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
 //! nothing is returned before its digest was checked.
@@ -25,6 +25,7 @@ pub mod damaged;
 pub mod dedup;
 pub mod digest;
 pub mod disk;
+pub mod doctor;
 pub mod error;
 pub mod heal;
 pub mod image;

@@ -183,6 +183,11 @@ pub(crate) fn dispose_one(disk: &Disk, path: &Path) -> Result<bool> {
     })
 }
 
+/// Writes marks that cannot be read anew, at least as high as what is there.
+pub(crate) fn rebuild_marks(disk: &Disk) -> Result<()> {
+    with_room(disk, || remember(disk, &[]))
+}
+
 /// Raises the marks to the numbers of `revisions`, durably.
 fn remember(disk: &Disk, revisions: &[RevisionId]) -> Result<()> {
     let (before, was_lost) = match Marks::read(disk) {
@@ -200,7 +205,7 @@ fn remember(disk: &Disk, revisions: &[RevisionId]) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    if marks == before {
+    if marks == before && !was_lost {
         return Ok(());
     }
     let path = disk.paths().marks();

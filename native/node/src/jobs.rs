@@ -8,6 +8,7 @@ use cairn_core::backup::{self, BackupParams, Pending, Source, Taken};
 use cairn_core::collect::{self, CollectParams};
 use cairn_core::compare::{self, Coverage};
 use cairn_core::disk::Disk;
+use cairn_core::doctor;
 use cairn_core::image::Image;
 use cairn_core::job::{Control, Phase};
 use cairn_core::manifest::Consistency;
@@ -15,6 +16,7 @@ use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::restore::{self, Target};
 use cairn_core::scrub::{self, ScrubParams, Suspicion};
 use cairn_core::source::{PathSource, StreamSource};
+use cairn_core::trace::DamagedExtent;
 use cairn_core::{Error, Result};
 use napi::Env;
 use napi::bindgen_prelude::{AsyncTask, Either3, Object, ToNapiValue};
@@ -332,15 +334,12 @@ impl NativeSuspicion {
             let held = lock.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
             let lock = held.as_ref().and_then(|held| held.as_ref());
             let scrubbed = scrub::settle(&disk, lock, suspicion, &control)?;
-            let damaged = scrubbed.damaged.iter().map(|extent| {
-                json!({ "offset": extent.offset, "length": extent.len, "revisions": extent.revisions })
-            });
             Ok(Json(json!({
                 "checkedBytes": scrubbed.checked_bytes,
                 "checkedRecords": scrubbed.checked_records,
                 "recordsDamaged": scrubbed.records_damaged,
                 "recordsMended": scrubbed.records_mended,
-                "damaged": damaged.collect::<Vec<_>>(),
+                "damaged": extents(&scrubbed.damaged),
                 "warnings": scrubbed.warnings,
             })))
         })
@@ -384,6 +383,42 @@ pub fn compare_job(
         });
         Ok(NativeJob { job: Job::new(work) })
     })
+}
+
+/// Prepares the examination of a disk. With its lock, which stays the caller's, leftovers are told, too.
+#[napi]
+pub fn examine_job(disk_dir: String, lock: Option<&NativeLock>) -> NativeJob {
+    let lock = lock.map(NativeLock::share);
+    let work: Work<Outcome> = Box::new(move |control| {
+        let examined = doctor::examine(&os_files(), Path::new(&disk_dir), lock.is_some(), control)?;
+        Ok(Either3::C(Json(json!({
+            "findings": examined.findings,
+            "damaged": extents(&examined.damaged),
+            "revisions": examined.revisions,
+        }))))
+    });
+    NativeJob { job: Job::new(work) }
+}
+
+/// Prepares the repair of a disk, whose lock stays the caller's.
+#[napi]
+pub fn repair_job(disk_dir: String, lock: &NativeLock) -> NativeJob {
+    let lock = lock.share();
+    let work: Work<Outcome> = Box::new(move |control| {
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = held.as_ref();
+        let lock = lock.ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
+        let done = doctor::repair(&os_files(), Path::new(&disk_dir), lock, control)?;
+        Ok(Either3::C(Json(json!({ "done": done }))))
+    });
+    NativeJob { job: Job::new(work) }
+}
+
+fn extents(all: &[DamagedExtent]) -> Vec<Value> {
+    let extent = |extent: &DamagedExtent| {
+        json!({ "offset": extent.offset, "length": extent.len, "revisions": extent.revisions })
+    };
+    all.iter().map(extent).collect()
 }
 
 fn describe(taken: &Taken) -> Value {

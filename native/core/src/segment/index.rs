@@ -15,7 +15,7 @@ use crate::units::{Ordinal, SegmentId};
 use super::{FILE_HEADER_LEN, FORMAT, RECORD_COUNT_MAX, TRAILER_LEN, TRAILER_MAGIC};
 
 /// Bytes of one entry.
-const ENTRY_LEN: usize = 48;
+pub(super) const ENTRY_LEN: usize = 48;
 const TRAILER_CHECKED_LEN: usize = 32;
 /// Bytes of records that are read at once; a record may be longer.
 const PIECE_LEN: u64 = 1024 * 1024;

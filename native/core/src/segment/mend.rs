@@ -18,7 +18,7 @@ use super::index::IndexEntry;
 use super::read::Opened;
 use super::rewrite::{Out, Rewritten, check, read, replace_file};
 use super::write::file_header;
-use super::{FILE_HEADER_LEN, RECORD_COUNT_MAX, path_of};
+use super::{RECORD_COUNT_MAX, path_of, scan};
 
 /// A sound record of another place, and the ordinal at which it is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,11 @@ pub fn mend(
     };
     // Unknown where the index is lost; nothing is ever added to a segment, so no number is given twice.
     let next_ordinal = Opened::open(files, segments, id).map_or(0, |opened| opened.trailer.next_ordinal);
-    let created = old.as_deref().and_then(created_at).unwrap_or_else(now_unix_s);
+    let created = match &old {
+        Some(_) => scan::file_header(files, segments, id)?.map(|header| header.created_unix_s),
+        None => None,
+    };
+    let created = created.unwrap_or_else(now_unix_s);
     replacements.sort_unstable_by_key(|part| (part.source, part.entry.offset));
     replace_file(files, segments, id, |out| {
         out.append(&file_header(id, disk_id, created))?;
@@ -138,16 +142,6 @@ fn append_copy(source: &Opened, id: SegmentId, part: &Replacement, out: &mut Out
 /// Where the next record will lie. Only entries that lie on one another could make a file so long.
 fn offset_of(out: &Out<'_>, path: &Path) -> Result<u32> {
     u32::try_from(out.len()).map_err(|_| Error::Corrupt { path: path.to_owned(), damage: Damage::Index })
-}
-
-/// The time of creation in a header that is sound.
-fn created_at(file: &dyn File) -> Option<u64> {
-    let mut bytes = [0; FILE_HEADER_LEN];
-    file.read_at(&mut bytes, 0).ok().filter(|&count| count == FILE_HEADER_LEN)?;
-    let (checked, check) = bytes.split_last_chunk::<8>()?;
-    let is_sound = Digest::of(crate::digest::Context::Header, checked).prefix().to_le_bytes() == *check;
-    let time = checked.get(32..40)?.first_chunk::<8>()?;
-    is_sound.then(|| u64::from_le_bytes(*time))
 }
 
 fn now_unix_s() -> u64 {

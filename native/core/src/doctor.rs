@@ -1,0 +1,402 @@
+//! What is wrong with the directory of a disk, and mending what can be mended without loss.
+//!
+//! [`examine`] compares manifests, segments and the small files beside them with each other; it reads
+//! map pages and indexes, but no blocks, which is what a scrub does. [`repair`] does what it can and
+//! leaves the rest; whoever wants to know what is left examines again. Nothing that can be read is
+//! thrown away.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::condemned::Condemned;
+use crate::damaged::Damaged;
+use crate::disk::{Disk, DiskLock, leftovers_in, now};
+use crate::error::{AtPath, Error, Result};
+use crate::heal;
+use crate::io::{self, Files};
+use crate::job::{Control, Phase};
+use crate::manifest::{DiskFile, DiskPaths, Manifest, State};
+use crate::retire::{self, Marks};
+use crate::revision::RevisionId;
+use crate::segment;
+use crate::text;
+use crate::trace::{self, DamagedExtent, Traced};
+use crate::units::SegmentId;
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Something was made by a later version: nothing is touched.
+    TooNew,
+    /// disk.json cannot be read.
+    DiskFile,
+    /// The lock file is missing.
+    Lock,
+    /// A manifest cannot be read.
+    Manifest,
+    /// A state file cannot be read.
+    State,
+    /// A list of the disk's cannot be read: marks.json, condemned or damaged.
+    List,
+    /// A segment that revisions need is missing.
+    SegmentMissing,
+    /// A segment that revisions need has no index.
+    SegmentIndex,
+    /// Records that revisions need are damaged or missing.
+    Records,
+    /// A removal that did not come to its end.
+    Removal,
+    /// A file that an interrupted operation left.
+    Leftover,
+    /// Sealed segments that an interrupted backup left for the next one: nothing is wrong.
+    Adoptable,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// See [`Kind`].
+    pub kind: Kind,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// A sentence without its full stop.
+    pub message: String,
+    /// What a repair does about it; `None` where it can do nothing.
+    pub repair: Option<String>,
+    /// Revisions that it concerns, oldest first.
+    pub revisions: Vec<RevisionId>,
+    /// Whether something is wrong, rather than only worth knowing.
+    pub is_problem: bool,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Default)]
+pub struct Examined {
+    /// By kind, then by path.
+    pub findings: Vec<Finding>,
+    /// Bytes of revisions that cannot be read.
+    pub damaged: Vec<DamagedExtent>,
+    /// Revisions that were looked at.
+    pub revisions: usize,
+}
+
+/// What a repair does about records that are lost.
+const OF_COPIES: &str =
+    "puts back those that the disk has a copy of; the next backup brings those that its source still holds";
+
+/// Looks at a disk. Changes nothing. Without its lock, what a running operation is writing would look
+/// like leftovers, so `is_locked` false leaves those out.
+///
+/// # Errors
+/// `NotFound` where there is no disk; `Cancelled`; `Io` for all but damage.
+pub fn examine(
+    files: &Arc<dyn Files>,
+    directory: &Path,
+    is_locked: bool,
+    control: &Control,
+) -> Result<Examined> {
+    control.enter(Phase::Marking);
+    let mut found = Examined::default();
+    let (disk, error) = open(files, directory)?;
+    found.findings.extend(error.map(|error| disk_file_finding(&disk, &error)));
+    if files.identity(&disk.paths().lock()).is_err() {
+        let message = "The lock file is missing".to_owned();
+        found.add(Kind::Lock, disk.paths().lock(), message, Some("makes it again"));
+    }
+    examine_manifests(&disk, &mut found)?;
+    examine_lists(&disk, &mut found);
+    if is_locked {
+        examine_leftovers(&disk, &mut found)?;
+    }
+    let traced = trace::run(&disk, &damaged_list(&disk), control)?;
+    examine_records(&disk, &traced, &mut found);
+    found.revisions = traced.revisions;
+    found.damaged = traced.extents;
+    found.findings.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+    control.enter(Phase::Done);
+    Ok(found)
+}
+
+/// Mends what can be mended without loss; the caller holds the lock. Gives sentences, without their
+/// full stops, on what was done.
+///
+/// # Errors
+/// `TooNew` before anything is done; `Cancelled`; `Io`.
+pub fn repair(
+    files: &Arc<dyn Files>,
+    directory: &Path,
+    lock: &DiskLock,
+    control: &Control,
+) -> Result<Vec<String>> {
+    if !lock.covers(directory) {
+        return Err(Error::InvalidArgument("repairing needs the lock of the disk".into()));
+    }
+    let (disk, error) = open(files, directory)?;
+    refuse_newer(&disk)?;
+    let mut done = Vec::new();
+    if let Some(error) = error {
+        if matches!(error, Error::TooNew { .. }) {
+            return Err(error);
+        }
+        let path = disk.paths().disk_file();
+        io::replace(&**files, &path, &text::encode(disk.file())?).at("writing", &path)?;
+        done.push("disk.json was made again from a manifest and a segment".to_owned());
+    }
+    repair_lists(&disk, &mut done)?;
+    for path in leftovers(&disk)? {
+        files.unlink(&path).at("removing", &path)?;
+        done.push(format!("{} was removed", shown(&disk, &path)));
+    }
+    if !retire::unfinished(&disk)?.is_empty() {
+        retire::settle(&disk)?;
+        done.push("a removal was brought to its end".to_owned());
+    }
+    let healed = heal::run(&disk, lock, control)?;
+    if healed.records > 0 || healed.segments > 0 {
+        done.push(format!(
+            "{} records in {} segments were put back from copies or found by a scan",
+            healed.records, healed.segments
+        ));
+    }
+    Ok(done)
+}
+
+impl Examined {
+    fn add(&mut self, kind: Kind, path: PathBuf, message: String, repair: Option<&str>) {
+        let (repair, revisions) = (repair.map(str::to_owned), Vec::new());
+        self.findings.push(Finding { kind, path, message, repair, revisions, is_problem: true });
+    }
+
+    /// What a person need not act on.
+    fn note(&mut self, kind: Kind, path: PathBuf, message: String, repair: Option<&str>) {
+        let (repair, revisions) = (repair.map(str::to_owned), Vec::new());
+        self.findings.push(Finding { kind, path, message, repair, revisions, is_problem: false });
+    }
+}
+
+/// The disk, if need be with a disk.json made up from what its files tell, and why.
+fn open(files: &Arc<dyn Files>, directory: &Path) -> Result<(Disk, Option<Error>)> {
+    match Disk::open(Arc::clone(files), directory) {
+        Ok(disk) => Ok((disk, None)),
+        Err(error @ (Error::Corrupt { .. } | Error::NotFound { .. } | Error::TooNew { .. })) => {
+            let paths = DiskPaths::new(directory);
+            files.list(&paths.revisions()).at("listing", &paths.revisions())?;
+            let file = guessed(files, &paths)?;
+            Ok((Disk::with_file(Arc::clone(files), directory, file), Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What disk.json must have said: manifests tell how the disk is stored, segments its id.
+fn guessed(files: &Arc<dyn Files>, paths: &DiskPaths) -> Result<DiskFile> {
+    let defaults = crate::disk::DiskOptions::default();
+    let mut file = DiskFile {
+        format: text::FORMAT,
+        id: String::new(),
+        created_at: now(),
+        block_size_bytes: defaults.block_size,
+        fanout: defaults.fanout.entries(),
+        codec: defaults.codec,
+        encryption: None,
+    };
+    let disk = Disk::with_file(Arc::clone(files), &paths.directory, file.clone());
+    let mut manifests = disk.revisions()?.into_iter().filter_map(|id| disk.manifest(&id).ok());
+    if let Some(first) = manifests.next() {
+        file.created_at = first.started_at;
+        let newest: Manifest = manifests.next_back().unwrap_or(first);
+        (file.block_size_bytes, file.codec) = (newest.block_size_bytes, newest.codec);
+        file.fanout = newest.map.fanout.entries();
+    }
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(std::io::Error::other).at("making an id for", &paths.directory)?;
+    for segment in disk.segments()? {
+        match segment::file_header(&**files, &paths.segments(), segment) {
+            Ok(Some(header)) => {
+                id = header.disk_id;
+                let created = i64::try_from(header.created_unix_s).unwrap_or(0);
+                let begun = Timestamp::from_second(created).unwrap_or(file.created_at);
+                file.created_at = file.created_at.min(begun);
+                break;
+            }
+            Ok(None) => {}
+            Err(error) if error.is_unreadable() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    file.id = format!("{:032x}", u128::from_be_bytes(id));
+    Ok(file)
+}
+
+fn disk_file_finding(disk: &Disk, error: &Error) -> Finding {
+    let is_newer = matches!(error, Error::TooNew { .. });
+    let repair = "makes it again from a manifest and a segment".to_owned();
+    Finding {
+        kind: if is_newer { Kind::TooNew } else { Kind::DiskFile },
+        path: disk.paths().disk_file(),
+        message: format!("{error}; no backup of the disk can be taken without it"),
+        repair: (!is_newer).then_some(repair),
+        revisions: Vec::new(),
+        is_problem: true,
+    }
+}
+
+fn examine_manifests(disk: &Disk, found: &mut Examined) -> Result<()> {
+    for revision in disk.revisions()? {
+        if let Err(error) = disk.manifest(&revision) {
+            let is_newer = matches!(error, Error::TooNew { .. });
+            found.findings.push(Finding {
+                kind: if is_newer { Kind::TooNew } else { Kind::Manifest },
+                path: disk.paths().manifest(&revision),
+                message: format!(
+                    "{error}; the revision is not listed, and nothing of the disk is collected meanwhile"
+                ),
+                repair: None,
+                revisions: vec![revision.clone()],
+                is_problem: true,
+            });
+        }
+        let path = disk.paths().state(&revision);
+        if let Err(error) = State::read(&**disk.files(), &path) {
+            found.findings.push(Finding {
+                kind: if matches!(error, Error::TooNew { .. }) { Kind::TooNew } else { Kind::State },
+                path,
+                message: format!("{error}; the revision counts as protected until it is mended"),
+                repair: Some("writes it anew from what the log tells of tags and protection".to_owned()),
+                revisions: vec![revision],
+                is_problem: true,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn examine_lists(disk: &Disk, found: &mut Examined) {
+    for (path, error, repair) in unreadable_lists(disk) {
+        let kind = if matches!(error, Error::TooNew { .. }) { Kind::TooNew } else { Kind::List };
+        found.add(kind, path, error.to_string(), Some(repair).filter(|_| kind == Kind::List));
+    }
+}
+
+/// Lists that cannot be read, and what is done about each.
+fn unreadable_lists(disk: &Disk) -> Vec<(PathBuf, Error, &'static str)> {
+    let (files, paths) = (&**disk.files(), disk.paths());
+    let of = |path: PathBuf, error: Option<Error>, repair| error.map(|error| (path, error, repair));
+    [
+        of(paths.marks(), Marks::read(disk).err(), "writes it anew from the revisions that are there"),
+        of(
+            paths.condemned(),
+            Condemned::read(files, &paths.condemned()).err(),
+            "removes it: the next collect finds anew what may go",
+        ),
+        of(
+            paths.damaged(),
+            Damaged::read(files, &paths.damaged()).err(),
+            "removes it: the next scrub finds anew what is damaged",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn repair_lists(disk: &Disk, done: &mut Vec<String>) -> Result<()> {
+    for (path, _, _) in unreadable_lists(disk) {
+        if path == disk.paths().marks() {
+            retire::rebuild_marks(disk)?;
+            done.push("marks.json was written anew".to_owned());
+            continue;
+        }
+        disk.files().unlink(&path).at("removing", &path)?;
+        disk.files().sync_directory(&disk.paths().directory).at("syncing", &disk.paths().directory)?;
+        done.push(format!("{} was removed", shown(disk, &path)));
+    }
+    Ok(())
+}
+
+/// Temporary files in `retired/` are removals under way, not leftovers.
+fn leftovers(disk: &Disk) -> Result<Vec<PathBuf>> {
+    let paths = disk.paths();
+    let mut all = Vec::new();
+    for directory in [&paths.directory, &paths.revisions(), &paths.segments()] {
+        all.extend(leftovers_in(&**disk.files(), directory)?);
+    }
+    Ok(all)
+}
+
+fn examine_leftovers(disk: &Disk, found: &mut Examined) -> Result<()> {
+    for path in leftovers(disk)? {
+        let message = format!(
+            "{} was left by an operation that was interrupted; the next backup removes it, too",
+            shown(disk, &path)
+        );
+        found.note(Kind::Leftover, path, message, Some("removes it"));
+    }
+    for revision in retire::unfinished(disk)? {
+        let message =
+            format!("The removal of {revision} was interrupted; the next collect brings it to its end, too");
+        let path = retire::aside_of(disk, &revision);
+        found.note(Kind::Removal, path, message, Some("brings it to its end"));
+    }
+    let marks = Marks::read(disk).map_or(0, |marks| marks.highest_segment);
+    let manifests: Vec<_> = disk.revisions()?.iter().map(|id| disk.manifest(id)).collect();
+    let known = manifests.iter().flatten().map(|manifest| manifest.highest_segment).max().unwrap_or(0);
+    let above: Vec<_> = disk.segments()?.into_iter().filter(|id| id.0 > known.max(marks)).collect();
+    if manifests.iter().all(Result::is_ok) && !above.is_empty() {
+        let message = format!("{} segments of an interrupted backup wait for the next one to use them", above.len());
+        found.note(Kind::Adoptable, disk.paths().segments(), message, None);
+    }
+    Ok(())
+}
+
+/// One finding for each segment of which something that is needed cannot be read.
+fn examine_records(disk: &Disk, traced: &Traced, found: &mut Examined) {
+    let mut by_segment: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    for broken in &traced.broken {
+        *by_segment.entry(broken.place.segment).or_default() += 1;
+    }
+    for (id, count) in by_segment {
+        let path = segment::path_of(&disk.paths().segments(), id);
+        let (kind, message, repair) = if !traced.lost_segments.contains(&id) {
+            let message = format!("{count} records that revisions need are damaged or missing in segment {id}");
+            (Kind::Records, message, OF_COPIES)
+        } else if disk.files().identity(&path).is_ok() {
+            let message = format!("Segment {id}, with {count} records that revisions need, has no readable index");
+            (Kind::SegmentIndex, message, "finds its records by a scan and gives it an index")
+        } else {
+            let message = format!("Segment {id}, with {count} records that revisions need, is missing");
+            (Kind::SegmentMissing, message, OF_COPIES)
+        };
+        found.add(kind, path, message, Some(repair));
+    }
+}
+
+fn damaged_list(disk: &Disk) -> Damaged {
+    Damaged::read(&**disk.files(), &disk.paths().damaged()).unwrap_or_default()
+}
+
+/// # Errors
+/// `TooNew` where a file of the disk was made by a later version.
+fn refuse_newer(disk: &Disk) -> Result<()> {
+    let is_newer = |error: &Error| matches!(error, Error::TooNew { .. });
+    for revision in disk.revisions()? {
+        let manifest = disk.manifest(&revision).err();
+        let state = State::read(&**disk.files(), &disk.paths().state(&revision)).err();
+        if let Some(error) = manifest.into_iter().chain(state).find(is_newer) {
+            return Err(error);
+        }
+    }
+    let lists = unreadable_lists(disk).into_iter().map(|(_, error, _)| error);
+    lists.filter(is_newer).map(Err).next().unwrap_or(Ok(()))
+}
+
+/// A path as seen from the disk's directory.
+fn shown(disk: &Disk, path: &Path) -> String {
+    path.strip_prefix(&disk.paths().directory).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,180 @@
+/** Comparing what a repository holds with itself: catalog, manifests, segments, logs; and mending what can be mended
+ *  without loss. */
+import { CairnError } from '../base/errors.js';
+import { type DiskName, isRevisionId } from '../base/ids.js';
+import {
+  type DamagedExtent,
+  type DiskLock,
+  type StateFile,
+  startExamine,
+  startRepair,
+  writeState,
+} from '../native/index.js';
+import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
+import { type JournalEntry, readJournal, startOperation } from '../repository/journal.js';
+import type { Repository } from '../repository/repository.js';
+import { examineRepository, repairRepository } from './doctor-repository.js';
+import { afterRepair, type Finding, findingOf, problem } from './finding.js';
+import { type JobOptions, runJob } from './job.js';
+import { noteFailed, noteFinished } from './on-disk.js';
+
+export type { Finding } from './finding.js';
+
+export interface DoctorOptions extends LockOptions, Pick<JobOptions, 'signal'> {
+  /** All disks, and the repository itself, when there are none. */
+  readonly disks: readonly string[];
+  readonly repair?: boolean | undefined;
+  /** Made anew for each disk. */
+  readonly onProgress?: ((disk: string) => JobOptions['onProgress']) | undefined;
+}
+
+export interface DoctorOutcome {
+  readonly findings: readonly Finding[];
+  /** Bytes of revisions that cannot be read. */
+  readonly damaged: readonly (DamagedExtent & { readonly disk: string })[];
+  /** What was done, in sentences. */
+  readonly done: readonly string[];
+  readonly disks: number;
+  readonly revisions: number;
+}
+
+interface Mutable {
+  findings: Finding[];
+  damaged: (DamagedExtent & { disk: string })[];
+  done: string[];
+  disks: number;
+  revisions: number;
+}
+
+/** Findings are a result, no error. Blocks are not read: that is what a scrub does.
+ *  @throws {CairnError} USAGE | NO_SUCH_DISK | READ_ONLY when it is to repair; CANCELLED | IO */
+export async function doctor(repo: Repository, options: DoctorOptions): Promise<DoctorOutcome> {
+  if (options.repair === true) repo.requireWritable();
+  const isWhole = options.disks.length === 0;
+  const names = isWhole ? repo.disks() : options.disks;
+  const disks = [...new Set(names)].map((name) => repo.requireDisk(name));
+  const outcome: Mutable = { findings: [], damaged: [], done: [], disks: disks.length, revisions: 0 };
+  if (isWhole) await lookAtRepository(repo, options, outcome);
+  for (const disk of disks) await lookAtDisk(repo, disk, options, outcome);
+  return outcome;
+}
+
+async function lookAtRepository(repo: Repository, options: DoctorOptions, outcome: Mutable): Promise<void> {
+  const before = await examineRepository(repo);
+  if (options.repair !== true) {
+    outcome.findings.push(...before);
+    return;
+  }
+  outcome.done.push(...(await repairRepository(repo, before)));
+  outcome.findings.push(...afterRepair(before, await examineRepository(repo)));
+}
+
+async function lookAtDisk(
+  repo: Repository,
+  disk: DiskName,
+  options: DoctorOptions,
+  outcome: Mutable,
+): Promise<void> {
+  const diskDir = repo.diskDir(disk);
+  const job = { signal: options.signal, onProgress: options.onProgress?.(disk) };
+  const { lock, busy } = await lockToLook(repo, disk, options);
+  const examine = async () => {
+    const examined = await runJob(() => startExamine(diskDir, lock), job);
+    return { ...examined, findings: examined.findings.map((found) => findingOf(repo, disk, found)) };
+  };
+  try {
+    const before = await examine();
+    let last = before;
+    if (options.repair === true && lock !== null && before.findings.some(({ repair }) => repair !== null)) {
+      outcome.done.push(...(await repairDisk(repo, disk, lock, before.findings, job)));
+      last = await examine();
+      await repo.refreshDisk(disk);
+    }
+    outcome.findings.push(...busy, ...afterRepair(before.findings, last.findings));
+    outcome.damaged.push(...last.damaged.map((extent) => ({ disk, ...extent })));
+    outcome.revisions += last.revisions;
+  } finally {
+    lock?.release();
+  }
+}
+
+/** Without the lock, what a running operation is writing cannot be told from what a dead one left. */
+async function lockToLook(
+  repo: Repository,
+  disk: DiskName,
+  options: DoctorOptions,
+): Promise<{ lock: DiskLock | null; busy: Finding[] }> {
+  if (!repo.writable) return { lock: null, busy: [] };
+  const diskDir = repo.diskDir(disk);
+  try {
+    return { lock: await acquireDisk(diskDir, 'doctor', options), busy: [] };
+  } catch (error) {
+    if (!(error instanceof CairnError) || error.code !== 'LOCKED') throw error;
+    const repair = options.repair === true ? 'nothing was repaired, and ' : '';
+    const message = `${error.message}: ${repair}what interrupted operations left was not looked for.`;
+    const note = problem(disk, 'busy', `disks/${disk}`, message.replaceAll(`${repo.dir}/`, ''), null);
+    return { lock: null, busy: [{ ...note, severity: options.repair === true ? 'problem' : 'note' }] };
+  }
+}
+
+/** @returns what was done */
+async function repairDisk(
+  repo: Repository,
+  disk: DiskName,
+  lock: DiskLock,
+  findings: readonly Finding[],
+  job: JobOptions,
+): Promise<string[]> {
+  const diskDir = repo.diskDir(disk);
+  const started = startOperation(diskDir, 'doctor', { findings: findings.length }, true);
+  try {
+    const { done } = await runJob(() => startRepair(diskDir, lock), job);
+    const states = repairStates(repo, disk, lock, findings);
+    const said = [...done, ...states].map((sentence) => `${disk}: ${sentence}.`);
+    noteFinished(repo, started, diskDir, { done: [...done, ...states] });
+    return said;
+  } catch (error) {
+    noteFailed(repo, started, diskDir, error);
+    throw error;
+  }
+}
+
+function repairStates(
+  repo: Repository,
+  disk: DiskName,
+  lock: DiskLock,
+  findings: readonly Finding[],
+): string[] {
+  const lost = findings.filter(({ kind }) => kind === 'state').flatMap(({ revisions }) => revisions);
+  if (lost.length === 0) return [];
+  const { entries } = readJournal(repo.diskDir(disk));
+  return lost.map((revision) => {
+    const { state, isKnown } = stateByLog(entries, revision);
+    if (isRevisionId(revision)) writeState(repo.diskDir(disk), revision, state, lock);
+    const from = isKnown ? 'as the log tells' : 'as protected, since the log tells nothing of it';
+    return `the state of ${revision} was written anew, ${from}`;
+  });
+}
+
+/** What the log tells of a revision: tags, trust and protection as they were last set. Tags that expired since are back,
+ *  which keeps a revision longer and loses none. */
+export function stateByLog(
+  entries: readonly JournalEntry[],
+  revision: string,
+): { state: StateFile; isKnown: boolean } {
+  let state: StateFile = { tags: [], trust: 'trusted', protected: true };
+  let isKnown = false;
+  for (const entry of entries) {
+    if (entry.event !== 'finished' || entry['revision'] !== revision) continue;
+    const {
+      tags,
+      trust,
+      protected: kept,
+    } = entry as { tags?: unknown; trust?: unknown; protected?: unknown };
+    if (!Array.isArray(tags)) continue;
+    const isTrust = trust === 'trusted' || trust === 'distrusted' || trust === 'verified';
+    state = { tags: tags.map(String), trust: isTrust ? trust : state.trust, protected: kept === true };
+    isKnown = true;
+  }
+  return { state, isKnown };
+}
