@@ -280,7 +280,8 @@ fn examine_manifests(disk: &Disk, found: &mut Examined) -> Result<()> {
 fn examine_lists(disk: &Disk, found: &mut Examined) {
     for (path, error, repair) in unreadable_lists(disk) {
         let kind = if matches!(error, Error::TooNew { .. }) { Kind::TooNew } else { Kind::List };
-        found.add(kind, path, error.to_string(), Some(repair).filter(|_| kind == Kind::List));
+        let is_damaged = matches!(error, Error::Corrupt { .. });
+        found.add(kind, path, error.to_string(), Some(repair).filter(|_| is_damaged));
     }
 }
 
@@ -307,7 +308,11 @@ fn unreadable_lists(disk: &Disk) -> Vec<(PathBuf, Error, &'static str)> {
 }
 
 fn repair_lists(disk: &Disk, done: &mut Vec<String>) -> Result<()> {
-    for (path, _, _) in unreadable_lists(disk) {
+    for (path, error, _) in unreadable_lists(disk) {
+        // What only could not be read this time is not thrown away.
+        if !matches!(error, Error::Corrupt { .. }) {
+            return Err(error);
+        }
         if path == disk.paths().marks() {
             retire::rebuild_marks(disk)?;
             done.push("marks.json was written anew".to_owned());
@@ -349,7 +354,8 @@ fn examine_leftovers(disk: &Disk, found: &mut Examined) -> Result<()> {
     let known = manifests.iter().flatten().map(|manifest| manifest.highest_segment).max().unwrap_or(0);
     let above: Vec<_> = disk.segments()?.into_iter().filter(|id| id.0 > known.max(marks)).collect();
     if manifests.iter().all(Result::is_ok) && !above.is_empty() {
-        let message = format!("{} segments of an interrupted backup wait for the next one to use them", above.len());
+        let message =
+            format!("{} segments of an interrupted backup wait for the next one to use them", above.len());
         found.note(Kind::Adoptable, disk.paths().segments(), message, None);
     }
     Ok(())
@@ -364,10 +370,12 @@ fn examine_records(disk: &Disk, traced: &Traced, found: &mut Examined) {
     for (id, count) in by_segment {
         let path = segment::path_of(&disk.paths().segments(), id);
         let (kind, message, repair) = if !traced.lost_segments.contains(&id) {
-            let message = format!("{count} records that revisions need are damaged or missing in segment {id}");
+            let message =
+                format!("{count} records that revisions need are damaged or missing in segment {id}");
             (Kind::Records, message, OF_COPIES)
         } else if disk.files().identity(&path).is_ok() {
-            let message = format!("Segment {id}, with {count} records that revisions need, has no readable index");
+            let message =
+                format!("Segment {id}, with {count} records that revisions need, has no readable index");
             (Kind::SegmentIndex, message, "finds its records by a scan and gives it an index")
         } else {
             let message = format!("Segment {id}, with {count} records that revisions need, is missing");

@@ -415,9 +415,7 @@ pub fn repair_job(disk_dir: String, lock: &NativeLock) -> NativeJob {
 }
 
 fn extents(all: &[DamagedExtent]) -> Vec<Value> {
-    let extent = |extent: &DamagedExtent| {
-        json!({ "offset": extent.offset, "length": extent.len, "revisions": extent.revisions })
-    };
+    let extent = |extent: &DamagedExtent| json!({ "offset": extent.offset, "length": extent.len, "revisions": extent.revisions });
     all.iter().map(extent).collect()
 }
 

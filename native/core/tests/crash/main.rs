@@ -9,5 +9,6 @@
 mod backup;
 mod collect;
 mod damaged;
+mod doctor;
 mod lab;
 mod scrub;
