@@ -144,6 +144,7 @@ pub fn prepare(
         let damage = before.parent.as_ref().and_then(|parent| read_map(&records, parent).err());
         if let Some(error) = damage {
             warnings.push(say_map_is_lost(&error));
+            known.note_damage();
             before.parent = None;
         }
     }
@@ -155,6 +156,7 @@ pub fn prepare(
                 && !writer.is_poisoned() =>
         {
             warnings.push(say_map_is_lost(&error));
+            known.note_damage();
             scan::run(&job, &mut params.source, None, &mut writer)?
         }
         other => other?,

@@ -113,6 +113,11 @@ impl Known {
         Ok(false)
     }
 
+    /// To be told by whoever finds a map page of the disk unreadable and writes another.
+    pub fn note_damage(&self) {
+        self.met_damage.store(true, Ordering::Relaxed);
+    }
+
     /// Whether content came by whose record is damaged or missing, so that there may be a sound one
     /// of it now.
     #[must_use]
