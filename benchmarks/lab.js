@@ -21,7 +21,7 @@ export const PARTITION_OFFSET = 2 * 2 ** 20;
 const MIB = 1024 * 1024;
 
 /** Numbers that look random and are the same every time (xorshift). */
-function numbersFrom(seed) {
+export function numbersFrom(seed) {
   let state = BigInt(seed) * 2n + 1n;
   return (below) => {
     state ^= (state << 13n) & 0xffff_ffff_ffff_ffffn;

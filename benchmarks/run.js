@@ -9,6 +9,7 @@ import { makeLab, removeLab, sweep } from './lab.js';
 import { machine } from './measure.js';
 import { judged, shown } from './report.js';
 import { changed, full, unchanged } from './workloads/backup.js';
+import { collect } from './workloads/collect.js';
 import { loop } from './workloads/mount-loop.js';
 import { random } from './workloads/mount-random.js';
 import { scale } from './workloads/mount-scale.js';
@@ -20,6 +21,7 @@ const WORKLOADS = new Map(
     full,
     unchanged,
     changed,
+    collect,
     'mount-sequential': sequential,
     'mount-direct': direct,
     'mount-warm': warm,
