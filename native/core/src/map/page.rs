@@ -131,8 +131,9 @@ impl Page {
         if count == 0 || page.bytes.len() != page.entries_at() + count * page.entry_len() {
             return Err(PageError::Shape);
         }
-        let counts = (0..count).map(|rank| page.entry_at_rank(rank).map(|entry| entry.allocated()));
-        page.allocated = counts.sum::<Option<u64>>().ok_or(PageError::Entry)?;
+        let mut counts = (0..count).map(|rank| page.entry_at_rank(rank).map(|entry| entry.allocated()));
+        let sum = counts.try_fold(0u64, |sum, count| sum.checked_add(count?));
+        page.allocated = sum.ok_or(PageError::Entry)?;
         Ok(page)
     }
 

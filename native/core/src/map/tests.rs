@@ -185,6 +185,21 @@ proptest! {
     }
 }
 
+/// Higher than any image needs, but what stands in a segment can say so.
+#[test]
+fn a_page_whose_counts_add_up_to_more_than_there_are_numbers_is_refused() {
+    let fanout = Fanout::new(1024).unwrap();
+    let place = Place::new(SegmentId(1), Ordinal(0)).unwrap();
+    let full = |level| {
+        let entry =
+            PagePointer { digest: Digest([7; 32]), place, copy: None, allocated: fanout.span(level - 1) };
+        let entries = vec![Some(page::Entry::Page(entry)); 1024];
+        Page::decode(Page::encode(level, fanout, &entries).unwrap().into(), level, fanout)
+    };
+    assert_eq!(full(6).unwrap().allocated(), 1 << 60);
+    assert_eq!(full(7), Err(PageError::Entry));
+}
+
 #[test]
 fn extents_stop_at_the_limit_and_go_on_from_there() {
     let pages = Pages::default();
