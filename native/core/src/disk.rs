@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -323,7 +324,13 @@ impl DiskLock {
         for _ in 0..LOCK_TRIES {
             let file = open()?;
             if !file.try_flock(Lock::Exclusive).at("locking", &path)? {
-                return Err(Error::Locked { path: directory.to_owned(), holder: holder_in(&*file) });
+                if let Some(holder) = holder_in(&*file) {
+                    return Err(Error::Locked { path: directory.to_owned(), holder });
+                }
+                // Whoever has just taken it is about to write its name; whoever has just wiped its
+                // name is about to give it back.
+                std::thread::sleep(LOCK_PAUSE);
+                continue;
             }
             if !is_at(&*files, &path, &*file)? {
                 // Removed and made again by somebody else meanwhile, who may hold the new one.
@@ -371,16 +378,19 @@ impl DiskLock {
     }
 }
 
-/// Whoever makes a lock file that is missing may find that another did so at the same time.
+/// Whoever makes a lock file that is missing may find that another did so at the same time; and
+/// whoever takes a lock may be met before it has written its name.
 const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const UNKNOWN_HOLDER: &str = "another process";
 const HOLDER_LEN_MAX: usize = 1000;
 
-fn holder_in(file: &dyn File) -> String {
+/// `None` where no holder has written its name.
+fn holder_in(file: &dyn File) -> Option<String> {
     let mut bytes = [0; HOLDER_LEN_MAX];
     let len = file.read_at(&mut bytes, 0).unwrap_or(0);
     let text = bytes.get(..len).map(String::from_utf8_lossy).unwrap_or_default();
-    if text.is_empty() { UNKNOWN_HOLDER.to_owned() } else { text.into_owned() }
+    (!text.is_empty()).then(|| text.into_owned())
 }
 
 /// Whether a path still leads to an open file.

@@ -450,6 +450,28 @@ fn a_second_lock_names_the_holder() {
 }
 
 #[test]
+fn of_two_that_take_a_lock_at_the_same_instant_one_has_it_and_the_other_says_who() {
+    let lab = Lab::new();
+    let directory = &lab.disk.paths().directory;
+    let (start, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    let race = |holder| {
+        start.wait();
+        let taken = DiskLock::take(directory, holder);
+        end.wait();
+        taken
+    };
+    for _ in 0..100 {
+        let results = std::thread::scope(|scope| {
+            let rival = scope.spawn(|| race("cairn backup (pid 1)"));
+            [race("cairn collect (pid 2)"), rival.join().unwrap()]
+        });
+        let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].to_string().contains("(pid "), "{}", refused[0]);
+    }
+}
+
+#[test]
 fn flipped_bits_in_segments_give_errors_and_never_wrong_bytes() {
     let lab = Lab::new();
     let bytes = noise(8, 400_000);
