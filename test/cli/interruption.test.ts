@@ -15,8 +15,10 @@ test.each([
   const source = path.join(cli.dir, 'disk.img');
   writeFileSync(source, randomBytes(3 * MIB + 17));
   const first = await cli.backup('vm1', source);
+  const segments = path.join(cli.repository, 'disks/vm1/segments');
+  const before = readdirSync(segments).length;
   const backup = cli.start(['backup', 'vm1', '--source', 'exec:cat /dev/urandom', '--json']);
-  await sleep(1500);
+  while (readdirSync(segments).length === before) await sleep(20);
   backup.kill(signal);
   const ended = await backup;
   expect(ended.exitCode).toBe(exitCode);
