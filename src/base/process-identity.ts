@@ -19,6 +19,16 @@ export function isRunning(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.startTicks === identity.startTicks;
 }
 
+/** Whether there is a process of which this user may see nothing else: /proc can be mounted so. */
+export function isHidden(pid: number): boolean {
+  if (statusOf(pid).length > 0) return false;
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 /** Whether a signal or a debugger has stopped it. */
 function isStopped(identity: ProcessIdentity): boolean {
   const [state, startTicks] = statusOf(identity.pid);

@@ -163,7 +163,7 @@ async function noted(
   work: () => Promise<BackupResult>,
 ): Promise<BackupResult> {
   const diskDir = repo.diskDir(disk);
-  const started = startOperation(diskDir, 'backup', { source: description.spec, tags });
+  const started = startOperation(diskDir, 'backup', { source: description.spec, tags }, { underLock: true });
   try {
     const result = await work();
     await repo.refreshDisk(disk);

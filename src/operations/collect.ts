@@ -94,7 +94,10 @@ const UNNOTED: Noted = { started: null, warnings: [] };
 /** Where not even a line fits, collecting is the way to make room, so it goes on without. */
 function noteStarted(diskDir: string): Noted {
   try {
-    return { started: startOperation(diskDir, 'collect', {}, true), warnings: [] };
+    return {
+      started: startOperation(diskDir, 'collect', {}, { underLock: true, freesSpace: true }),
+      warnings: [],
+    };
   } catch (error) {
     if (!(error instanceof CairnError) || error.code !== 'NO_SPACE') throw error;
     return { started: null, warnings: [`The log does not show this collect: ${error.message}`] };

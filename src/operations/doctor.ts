@@ -126,7 +126,12 @@ async function repairDisk(
   job: JobOptions,
 ): Promise<string[]> {
   const diskDir = repo.diskDir(disk);
-  const started = startOperation(diskDir, 'doctor', { findings: findings.length }, true);
+  const started = startOperation(
+    diskDir,
+    'doctor',
+    { findings: findings.length },
+    { underLock: true, freesSpace: true },
+  );
   try {
     const { done } = await runJob(() => startRepair(diskDir, lock), job);
     const states = repairStates(repo, disk, lock, findings);

@@ -29,7 +29,10 @@ export async function onDisk<T>(
   try {
     // What another process changed while this one waited counts.
     await repo.refreshDisk(disk);
-    const started = startOperation(diskDir, operation, details, options.freesSpace);
+    const started = startOperation(diskDir, operation, details, {
+      underLock: true,
+      freesSpace: options.freesSpace,
+    });
     const done = attempt(repo, started, diskDir, () => work(lock));
     const after = done.disk === undefined ? disk : done.disk;
     await repo.refreshDisk(disk);
@@ -79,7 +82,7 @@ function noteBeside(
 ): { started: StartedOperation | null; warnings: string[] } {
   if (!repo.writable) return { started: null, warnings: [] };
   try {
-    return { started: startOperation(diskDir, operation, details), warnings: [] };
+    return { started: startOperation(diskDir, operation, details, { underLock: false }), warnings: [] };
   } catch (error) {
     const warning = `The ${operation} is not in the disk's log: ${(error as CairnError).message}`;
     return { started: null, warnings: [warning] };

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
 import { type DiskLock, lockDisk } from '../native/index.js';
+import { settleDead } from './open-operations.js';
 
 export interface LockOptions {
   /** How long to wait for another holder; 0 when absent. */
@@ -12,7 +13,8 @@ export interface LockOptions {
 
 const POLL_MS = 200;
 
-/** Takes the kernel lock of a disk. `operation` is what others read of its holder, as in “cairn backup (pid 4711, since …)”.
+/** Takes the kernel lock of a disk, and notes the end of operations that died. `operation` is what others read of its
+ *  holder, as in “cairn backup (pid 4711, since …)”.
  *  @throws {CairnError} LOCKED names the holder; CANCELLED; NOT_FOUND when the directory is gone */
 export async function acquireDisk(
   diskDir: string,
@@ -24,7 +26,7 @@ export async function acquireDisk(
   for (;;) {
     if (signal?.aborted === true) throw new CairnError('CANCELLED', 'Cancelled while waiting for the lock.');
     try {
-      return lockDisk(diskDir, `cairn ${operation} (pid ${process.pid}, since ${timestamp()})`);
+      return settled(diskDir, operation, lockDisk(diskDir, holder(operation)));
     } catch (error) {
       const leftMs = deadlineMs - performance.now();
       if (!(error instanceof CairnError) || error.code !== 'LOCKED') throw error;
@@ -32,6 +34,20 @@ export async function acquireDisk(
       await sleep(Math.min(POLL_MS, leftMs), undefined, { signal }).catch(() => {});
     }
   }
+}
+
+function settled(diskDir: string, operation: string, lock: DiskLock): DiskLock {
+  try {
+    settleDead(diskDir, operation);
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function holder(operation: string): string {
+  return `cairn ${operation} (pid ${process.pid}, since ${timestamp()})`;
 }
 
 function withHint(locked: CairnError, waitMs: number): CairnError {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { formatDuration } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
 import type { JournalEntry } from '../../operations/log.js';
+import { tellsOfDeath } from '../../repository/journal-entry.js';
 import type { CliContext } from '../context.js';
 import { addExamples, GROUPS } from '../help.js';
 import type { Style } from '../style.js';
@@ -68,14 +69,16 @@ function operationsOf(entries: readonly JournalEntry[]): LoggedOperation[] {
     .sort((a, b) => a.started.time.localeCompare(b.started.time));
 }
 
-/** No line tells of the end of what still runs, nor of what died: the log alone cannot tell these apart. */
+/** No line tells of the end of what still runs, nor of what died since the disk was last changed: the log alone cannot
+ *  tell these apart. */
 function outcome({ ended }: LoggedOperation): string {
   if (ended === undefined) return 'not ended';
+  if (tellsOfDeath(ended)) return 'died';
   return ended.event === 'finished' ? 'done' : 'failed';
 }
 
 function took({ started, ended }: LoggedOperation): string {
-  return ended === undefined
+  return ended === undefined || tellsOfDeath(ended)
     ? ''
     : formatDuration(Math.max(0, Date.parse(ended.time) - Date.parse(started.time)));
 }
