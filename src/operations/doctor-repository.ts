@@ -4,6 +4,7 @@ import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
+import { abandonedDirectories, clearAbandoned } from '../repository/disk-directory.js';
 import { writeDurably } from '../repository/durable.js';
 import { readHeader, rebuildHeader } from '../repository/header.js';
 import { Layout } from '../repository/layout.js';
@@ -45,6 +46,11 @@ export async function examineRepository(repo: Repository): Promise<Finding[]> {
   }
   for (const warning of listDisks(layout).warnings)
     findings.push({ ...problem(null, 'stranger', 'disks', warning, null), severity: 'note' });
+  for (const name of abandonedDirectories(layout)) {
+    const message = `disks/${name} was left by a process that was killed while it made or deleted a disk.`;
+    const found = problem(null, 'leftover-directory', `disks/${name}`, message, 'removes it');
+    findings.push({ ...found, severity: 'note' });
+  }
   const differing = await repo.compareCatalog();
   if (differing.length > 0) {
     const message = `The catalog says otherwise than the manifests of ${differing.join(', ')}.`;
@@ -56,10 +62,14 @@ export async function examineRepository(repo: Repository): Promise<Finding[]> {
 /** @returns what was done, in sentences */
 export async function repairRepository(repo: Repository, findings: readonly Finding[]): Promise<string[]> {
   const done: string[] = [];
-  for (const { kind } of findings) {
+  for (const { kind, path: where } of findings) {
     if (kind === 'readme') {
       writeDurably(repo.layout.readme, REPOSITORY_README);
       done.push('README.txt was written anew.');
+    }
+    if (kind === 'leftover-directory') {
+      clearAbandoned(repo.layout);
+      done.push(`${where} was removed.`);
     }
     if (kind === 'catalog') {
       await repo.rebuildCatalog();

@@ -12,6 +12,7 @@ import {
 } from '../native/index.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type JournalEntry, readJournal, startOperation } from '../repository/journal.js';
+import { type OpenOperation, openOperations } from '../repository/open-operations.js';
 import type { Repository } from '../repository/repository.js';
 import { examineRepository, repairRepository } from './doctor-repository.js';
 import { afterRepair, type Finding, findingOf, problem } from './finding.js';
@@ -77,7 +78,9 @@ async function lookAtDisk(
 ): Promise<void> {
   const diskDir = repo.diskDir(disk);
   const job = { signal: options.signal, onProgress: options.onProgress?.(disk) };
+  const open = openOperations(diskDir);
   const { lock, busy } = await lockToLook(repo, disk, options);
+  const died = lock === null ? [] : diedAmong(repo, disk, open);
   const examine = async () => {
     const examined = await runJob(() => startExamine(diskDir, lock), job);
     return { ...examined, findings: examined.findings.map((found) => findingOf(repo, disk, found)) };
@@ -90,12 +93,23 @@ async function lookAtDisk(
       last = await examine();
       await repo.refreshDisk(disk);
     }
-    outcome.findings.push(...busy, ...afterRepair(before.findings, last.findings));
+    outcome.findings.push(...busy, ...died, ...afterRepair(before.findings, last.findings));
     outcome.damaged.push(...last.damaged.map((extent) => ({ disk, ...extent })));
     outcome.revisions += last.revisions;
   } finally {
     lock?.release();
   }
+}
+
+/** Taking the lock has noted the end of what died, and what it left is among the other findings. */
+function diedAmong(repo: Repository, disk: DiskName, before: readonly OpenOperation[]): Finding[] {
+  const still = new Set(openOperations(repo.diskDir(disk)).map(({ id }) => id));
+  const died = before.filter(({ id }) => !still.has(id));
+  return died.map(({ operation, time, by }) => {
+    const message = `The ${operation} that ${by} began at ${time} ended without a word; that is in the log now.`;
+    const found = problem(disk, 'operation', `disks/${disk}/log.jsonl`, message, 'notes its end');
+    return { ...found, severity: 'note', repaired: true };
+  });
 }
 
 /** Without the lock, what a running operation is writing cannot be told from what a dead one left. */

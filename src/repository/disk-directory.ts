@@ -75,15 +75,20 @@ export function removeDiskDirectory(layout: Layout, disk: DiskName): void {
   clearAbandoned(layout);
 }
 
+/** Names in `disks/` that wait for their removal, or whose making is not finished. */
+export function abandonedDirectories(layout: Layout): string[] {
+  const names = readdirSync(layout.disks);
+  return names.filter((name) => name.startsWith(NEW_PREFIX) || name.startsWith(DELETED_PREFIX)).sort();
+}
+
 /** Removes what processes that were killed while they made or removed a disk have left. Whether a maker is alive cannot
  *  be told, but one that is loses nothing: it finds its directory gone and begins again. What cannot be removed is left
  *  to the next call. */
 export function clearAbandoned(layout: Layout): void {
   try {
-    for (const name of readdirSync(layout.disks)) {
-      if (name.startsWith(NEW_PREFIX))
-        clear(layout, name, `${DELETED_PREFIX}${name.slice(NEW_PREFIX.length)}`);
-      else if (name.startsWith(DELETED_PREFIX)) clear(layout, name, name);
+    for (const name of abandonedDirectories(layout)) {
+      const isNew = name.startsWith(NEW_PREFIX);
+      clear(layout, name, isNew ? `${DELETED_PREFIX}${name.slice(NEW_PREFIX.length)}` : name);
     }
   } catch {
     // It only tidies up; whoever needs the directory will hear what is wrong with it.

@@ -142,6 +142,15 @@ const DAMAGES: readonly Damage[] = [
     isNote: true,
   },
   {
+    name: 'disks half made and half deleted',
+    prepare: (_, repository) => {
+      mkdirSync(path.join(repository, 'disks/.new-vm2-0123456789ab'));
+      mkdirSync(path.join(repository, 'disks/.deleted-vm3-0123456789ab'));
+    },
+    found: ['leftover-directory', 'leftover-directory'],
+    isNote: true,
+  },
+  {
     name: 'README.txt that is gone',
     prepare: (_, repository) => unlinkSync(path.join(repository, 'README.txt')),
     found: ['readme'],
@@ -201,6 +210,22 @@ test('what is lost with a segment is named, and comes back with the next backup'
   const { revision } = (await cli.list()).at(-1) ?? { revision: '' };
   await cli.ok('restore', `vm1@${revision}`, path.join(cli.dir, 'restored.img'));
   run('cmp', path.join(cli.dir, 'restored.img'), images[2] ?? '');
+});
+
+test('an operation that died is told, and noted in the log', async () => {
+  const cli = copyOf();
+  const log = path.join(cli.repository, 'disks/vm1/log.jsonl');
+  const killed = cli.start(['backup', 'vm1', '--source', 'exec:sleep 60', '--size', '1MiB']);
+  await expect
+    .poll(() => readFileSync(log, 'utf8').split('\n').at(-2), { timeout: 20_000 })
+    .toContain('sleep 60');
+  killed.kill('SIGKILL');
+  await killed;
+  const { exitCode, outcome } = await doctor(cli);
+  expect(exitCode).toBe(0);
+  expect(outcome.findings).toMatchObject([{ kind: 'operation', severity: 'note', repaired: true }]);
+  expect(readFileSync(log, 'utf8').split('\n').at(-2)).toContain('INTERRUPTED');
+  expect((await doctor(cli)).outcome.findings).toEqual([]);
 });
 
 test('it says who holds a disk, and looks at the rest', async () => {
