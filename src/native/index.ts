@@ -23,6 +23,7 @@ export {
   type NativeMount,
 } from './mounts.js';
 export type * from './types.js';
+export type * from './verification-types.js';
 
 /** Codes that the addon can raise. */
 export function nativeErrorCodes(): string[] {

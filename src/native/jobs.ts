@@ -6,20 +6,22 @@ import type {
   BackupResult,
   CollectParams,
   CollectResult,
-  CompareParams,
-  CompareResult,
   DiskLock,
-  ExamineResult,
   Job,
   JobProgress,
   PendingBackup,
-  RepairResult,
   RestoreParams,
   RestoreResult,
+} from './types.js';
+import type {
+  CompareParams,
+  CompareResult,
+  ExamineResult,
+  RepairResult,
   ScrubParams,
   ScrubResult,
   Suspicion,
-} from './types.js';
+} from './verification-types.js';
 
 type NativeJob = InstanceType<Addon['NativeJob']>;
 type NativePending = InstanceType<Addon['NativePending']>;

@@ -177,7 +177,7 @@ function repairStates(
 
 /** What the log tells of a revision: tags, trust and protection as they were last set. Tags that expired since are back,
  *  which keeps a revision longer and loses none. */
-export function stateByLog(
+function stateByLog(
   entries: readonly JournalEntry[],
   revision: string,
 ): { state: StateFile; isKnown: boolean } {

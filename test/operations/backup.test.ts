@@ -67,6 +67,8 @@ describe('a backup', () => {
       consistency: expect.stringMatching(/^(live|snapshot)$/),
       unchanged: false,
       parent: null,
+      comparison: { verdict: 'passed', checkedBytes: 300_001, differingBytes: 0, reason: null },
+      healedRecords: 0,
       warnings: [],
     });
     expect(lab.repo.revisions('web')).toMatchObject([

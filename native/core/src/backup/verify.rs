@@ -32,7 +32,11 @@ pub(super) fn compare(
     let Source::Path(path) = source else {
         return Ok(unverified("a stream cannot be read a second time".to_owned()));
     };
-    let compared = match compare::run(image, path, Coverage::Share(SHARE), threads, control) {
+    let compared = compare::run(image, path, Coverage::Share(SHARE), threads, control);
+    // Whoever watches has seen all of the disk read.
+    control.set_total(Some(image.geometry().size_bytes()));
+    control.set_done(image.geometry().size_bytes());
+    let compared = match compared {
         Ok(compared) => compared,
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         // Damage of what was written a moment ago.
