@@ -15,6 +15,7 @@ import * as init from './commands/init.js';
 import * as list from './commands/list.js';
 import * as log from './commands/log.js';
 import * as mount from './commands/mount.js';
+import * as operations from './commands/operations.js';
 import * as protect from './commands/protect.js';
 import * as prune from './commands/prune.js';
 import * as remove from './commands/remove.js';
@@ -50,6 +51,7 @@ const COMMANDS = [
   compare,
   disk,
   doctor,
+  operations,
   catalog,
   completion,
   demo,

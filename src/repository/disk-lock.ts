@@ -36,6 +36,18 @@ export async function acquireDisk(
   }
 }
 
+/** Whether somebody holds a disk; null where that cannot be found out. It is found out by taking the lock for an instant,
+ *  which refuses another who comes in that instant and does not wait. */
+export function isLocked(diskDir: string): boolean | null {
+  try {
+    lockDisk(diskDir, holder('operations')).release();
+    return false;
+  } catch (error) {
+    if (!(error instanceof CairnError)) throw error;
+    return error.code === 'LOCKED' ? true : null;
+  }
+}
+
 function settled(diskDir: string, operation: string, lock: DiskLock): DiskLock {
   try {
     settleDead(diskDir, operation);

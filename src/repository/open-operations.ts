@@ -70,7 +70,7 @@ export function operationsToCarry(diskDir: string): OpenOperation[] | undefined 
 }
 
 /** What has become of an operation, as far as its process tells; the lock may tell more. */
-function stateOf(operation: OpenOperation): 'running' | 'died' | 'unknown' {
+export function stateOf(operation: OpenOperation): 'running' | 'died' | 'unknown' {
   if (isOwn(operation)) return ownOpen.has(operation.id) ? 'running' : 'died';
   const fate = fateOf(operation);
   return fate === 'gone' ? 'died' : fate;

@@ -87,7 +87,7 @@ test.each(['zsh', 'fish'] as const)('the script for %s is one that it takes', as
 
 test('the man page has every command and formats without a complaint', () => {
   const page = run(CAIRN, '__man');
-  for (const command of ['backup', 'restore', 'disk rename', 'catalog rebuild']) {
+  for (const command of ['backup', 'restore', 'operations', 'disk rename', 'catalog rebuild']) {
     expect(page).toContain(`.SS cairn ${command}`);
   }
   expect(page).toContain('.SH EXIT STATUS');
