@@ -217,7 +217,7 @@ fn guessed(files: &Arc<dyn Files>, paths: &DiskPaths) -> Result<DiskFile> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(std::io::Error::other).at("making an id for", &paths.directory)?;
     for segment in disk.segments()? {
-        match segment::file_header(&**files, &paths.segments(), segment) {
+        match segment::ends(&**files, &paths.segments(), segment).map(|ends| ends.header) {
             Ok(Some(header)) => {
                 id = header.disk_id;
                 let created = i64::try_from(header.created_unix_s).unwrap_or(0);

@@ -9,7 +9,7 @@
 //! 4. [`manifest`], [`records`], [`dedup`], [`condemned`], [`damaged`]
 //! 5. [`disk`]
 //! 6. [`write`], [`image`], [`retire`], [`trace`]
-//! 7. [`compare`], [`heal`], [`collect`]
+//! 7. [`compare`], [`heal`], [`collect`], [`salvage`]
 //! 8. [`backup`], [`doctor`], [`restore`], [`scrub`]
 //!
 //! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
@@ -40,6 +40,7 @@ pub mod records;
 pub mod restore;
 pub mod retire;
 pub mod revision;
+pub mod salvage;
 pub mod scrub;
 pub mod segment;
 pub mod source;

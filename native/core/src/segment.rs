@@ -22,7 +22,7 @@ pub use index::{IndexEntry, SegmentIndex};
 pub use mend::{Parts, Replacement, mend};
 pub use read::SegmentReader;
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
-pub use scan::{FileHeader, Scanned, file_header, read_found, scan};
+pub use scan::{Ends, FileHeader, Scanned, ends, read_found, scan};
 pub use verify::{Verified, verify};
 pub(crate) use write::temporary_path_of;
 pub use write::{SealedSegment, SegmentWriter};

@@ -18,7 +18,7 @@ use super::index::IndexEntry;
 use super::read::Opened;
 use super::rewrite::{Out, Rewritten, check, read, replace_file};
 use super::write::file_header;
-use super::{RECORD_COUNT_MAX, path_of, scan};
+use super::{Ends, RECORD_COUNT_MAX, path_of, scan};
 
 /// A sound record of another place, and the ordinal at which it is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +61,13 @@ pub fn mend(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && own.is_empty() => None,
         other => Some(other.at("opening", &path)?),
     };
-    // Unknown where the index is lost; nothing is ever added to a segment, so no number is given twice.
-    let next_ordinal = Opened::open(files, segments, id).map_or(0, |opened| opened.trailer.next_ordinal);
-    let created = match &old {
-        Some(_) => scan::file_header(files, segments, id)?.map(|header| header.created_unix_s),
-        None => None,
+    let ends = match &old {
+        Some(_) => scan::ends(files, segments, id)?,
+        None => Ends { header: None, ordinals_given: None },
     };
-    let created = created.unwrap_or_else(now_unix_s);
+    // Unknown where the index is lost; nothing is ever added to a segment, so no number is given twice.
+    let next_ordinal = ends.ordinals_given.unwrap_or(0);
+    let created = ends.header.map_or_else(now_unix_s, |header| header.created_unix_s);
     replacements.sort_unstable_by_key(|part| (part.source, part.entry.offset));
     replace_file(files, segments, id, |out| {
         out.append(&file_header(id, disk_id, created))?;

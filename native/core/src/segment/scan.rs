@@ -45,7 +45,7 @@ use super::{
 };
 use window::Window;
 
-const _: () = assert!(FILE_HEADER_LEN == HEADER_LEN);
+const _: () = assert!(FILE_HEADER_LEN == HEADER_LEN && TRAILER_LEN == HEADER_LEN);
 /// Where the last record of a segment ends at the latest; what is behind that is none of ours.
 const RECORDS_END_MAX: u64 = SEGMENT_LEN_TARGET + HEADER_LEN as u64 + PLAIN_LEN_MAX as u64;
 /// Bytes that are decoded at most to verify what searching finds. Records of 64 KiB come to half of
@@ -59,6 +59,16 @@ pub struct FileHeader {
     pub disk_id: [u8; 16],
     /// When the segment was begun, in seconds since 1970.
     pub created_unix_s: u64,
+}
+
+/// What the two ends of a segment tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Where the file's header is right.
+    pub header: Option<FileHeader>,
+    /// Ordinals ever given out, those of records that were swept included. Of the trailer, whose
+    /// digest is that of the index, too: true where the segment opens.
+    pub ordinals_given: Option<u32>,
 }
 
 /// What a scan found.
@@ -105,14 +115,18 @@ fn scan_within(files: &dyn Files, segments: &Path, id: SegmentId, patience: u64)
     Ok(walk.into_scanned(has_index, header))
 }
 
-/// The header of a segment's file; `None` where it is not right.
+/// Reads the first and the last bytes of a segment, and no index.
 ///
 /// # Errors
 /// As [`scan`].
-pub fn file_header(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Option<FileHeader>> {
+pub fn ends(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Ends> {
     let path = path_of(segments, id);
     let file = files.open(&path, Mode::Read).at("opening", &path)?;
-    FileHeader::decode(&Window::new(&*file, &path)?.peek(0)?, id, &path)
+    let window = Window::new(&*file, &path)?;
+    let header = FileHeader::decode(&window.peek(0)?, id, &path)?;
+    let trailer = window.peek(window.len().saturating_sub(TRAILER_LEN as u64))?;
+    let trailer = Trailer::decode(&trailer, window.len()).filter(|trailer| trailer.segment == id);
+    Ok(Ends { header, ordinals_given: trailer.map(|trailer| trailer.next_ordinal) })
 }
 
 /// The plain bytes of a record that a scan has found, without any index.
