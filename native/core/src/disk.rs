@@ -343,7 +343,11 @@ impl DiskLock {
                 )));
             }
             let noted = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
-            noted.at("writing", &path)?;
+            // The name only informs, and whoever makes room on a full file system needs the lock.
+            match noted.at("writing", &path) {
+                Err(error) if error.is_no_space() => {}
+                other => other?,
+            }
             return Ok(Self { files, directory: directory.to_owned(), file: Some(file) });
         }
         Err(Error::Locked { path: directory.to_owned(), holder: UNKNOWN_HOLDER.to_owned() })

@@ -22,6 +22,7 @@ use crate::job::{Control, Phase};
 use crate::manifest::{DiskFile, DiskPaths, Manifest, State};
 use crate::retire::{self, Marks};
 use crate::revision::RevisionId;
+use crate::salvage::{self, Candidate};
 use crate::segment;
 use crate::text;
 use crate::trace::{self, DamagedExtent, Traced};
@@ -39,6 +40,8 @@ pub enum Kind {
     Lock,
     /// A manifest cannot be read.
     Manifest,
+    /// The block map of a revision that no manifest names.
+    Salvage,
     /// A state file cannot be read.
     State,
     /// A list of the disk's cannot be read: marks.json, condemned or damaged.
@@ -86,6 +89,10 @@ pub struct Examined {
     pub revisions: usize,
 }
 
+/// What is behind the name of a damaged manifest that nothing depends on any more.
+const DAMAGED_SUFFIX: &str = ".damaged";
+/// What a repair does about a manifest that cannot be read.
+const WITH_A_MANIFEST: &str = "makes distrusted revisions, tagged “salvaged”, of all block maps that no manifest names, and puts the file aside; a copy of the file would bring the revision itself back";
 /// What a repair does about records that are lost.
 const OF_COPIES: &str =
     "puts back those that the disk has a copy of; the next backup brings those that its source still holds";
@@ -110,6 +117,10 @@ pub fn examine(
         found.add(Kind::Lock, disk.paths().lock(), message, Some("makes it again"));
     }
     examine_manifests(&disk, &mut found)?;
+    if lacks_manifests(&disk)? {
+        let candidates = salvage::survey(&disk, control)?;
+        found.findings.extend(candidates.iter().map(|candidate| salvage_finding(&disk, candidate)));
+    }
     examine_lists(&disk, &mut found);
     if is_locked {
         examine_leftovers(&disk, &mut found)?;
@@ -158,13 +169,88 @@ pub fn repair(
         done.push("a removal was brought to its end".to_owned());
     }
     let healed = heal::run(&disk, lock, control)?;
+    let lacked_manifests = lacks_manifests(&disk)?;
     if healed.records > 0 || healed.segments > 0 {
         done.push(format!(
             "{} records in {} segments were put back from copies or found by a scan",
             healed.records, healed.segments
         ));
     }
+    if lacked_manifests {
+        revive(&disk, lock, control, &mut done)?;
+    }
     Ok(done)
+}
+
+/// Whether a revision may have lost its manifest: one cannot be read, or there are none, not even
+/// removed ones, and there are segments.
+fn lacks_manifests(disk: &Disk) -> Result<bool> {
+    let revisions = disk.revisions()?;
+    if revisions.is_empty() && retire::retired(disk)?.is_empty() {
+        return Ok(!disk.segments()?.is_empty());
+    }
+    Ok(revisions.iter().any(|id| matches!(disk.manifest(id), Err(Error::Corrupt { .. }))))
+}
+
+/// Makes revisions of all maps that have lost theirs, the oldest first, and then puts damaged
+/// manifests aside: nothing that they kept from being collected is without a manifest any more.
+fn revive(disk: &Disk, lock: &DiskLock, control: &Control, done: &mut Vec<String>) -> Result<()> {
+    let name = disk.paths().directory.file_name().and_then(|name| name.to_str()).unwrap_or("disk").to_owned();
+    let candidates = salvage::survey(disk, control)?;
+    for candidate in candidates.iter().rev().filter(|candidate| is_worth_reviving(candidate)) {
+        let revision = salvage::revive(disk, lock, candidate, &name)?;
+        done.push(format!(
+            "{revision} was made of a block map without a manifest; it is distrusted and tagged “salvaged”"
+        ));
+    }
+    if candidates.iter().any(|candidate| candidate.is_uncertain) {
+        return Ok(());
+    }
+    for revision in disk.revisions()? {
+        if !matches!(disk.manifest(&revision), Err(Error::Corrupt { .. })) {
+            continue;
+        }
+        for path in [disk.paths().state(&revision), disk.paths().manifest(&revision)] {
+            let mut aside = path.clone().into_os_string();
+            aside.push(DAMAGED_SUFFIX);
+            match disk.files().rename(&path, Path::new(&aside)).at("renaming", &path) {
+                Ok(()) => done
+                    .push(format!("{} was put aside under the ending {DAMAGED_SUFFIX}", shown(disk, &path))),
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let directory = disk.paths().revisions();
+    disk.files().sync_directory(&directory).at("syncing", &directory)
+}
+
+/// Not what a collect found to be removed, nor what a guest may have made up.
+fn is_worth_reviving(candidate: &Candidate) -> bool {
+    !candidate.is_condemned && !candidate.is_uncertain
+}
+
+fn salvage_finding(disk: &Disk, candidate: &Candidate) -> Finding {
+    let Candidate { allocated_blocks, block_size_bytes, size_bytes_likely, missing_blocks, .. } = candidate;
+    let data = allocated_blocks.saturating_mul(u64::from(*block_size_bytes));
+    let when = candidate.segment_created_at.map_or_else(String::new, |time| format!(", stored about {time}"));
+    let missing = match missing_blocks {
+        0 => String::new(),
+        count => format!("; {count} of its blocks are missing"),
+    };
+    let is_worth_it = is_worth_reviving(candidate);
+    let doubt = if is_worth_it { "" } else { "; it may have been removed, or made up by a guest" };
+    let segment = candidate.root.root.map_or(SegmentId(0), |root| root.place.segment);
+    Finding {
+        kind: Kind::Salvage,
+        path: segment::path_of(&disk.paths().segments(), segment),
+        message: format!(
+            "An image without a manifest: about {size_bytes_likely} bytes, {data} of them data{when}{missing}{doubt}"
+        ),
+        repair: is_worth_it.then(|| "makes a distrusted revision of it, tagged “salvaged”".to_owned()),
+        revisions: Vec::new(),
+        is_problem: is_worth_it,
+    }
 }
 
 impl Examined {
@@ -257,7 +343,7 @@ fn examine_manifests(disk: &Disk, found: &mut Examined) -> Result<()> {
                 message: format!(
                     "{error}; the revision is not listed, and nothing of the disk is collected meanwhile"
                 ),
-                repair: None,
+                repair: (!is_newer).then(|| WITH_A_MANIFEST.to_owned()),
                 revisions: vec![revision.clone()],
                 is_problem: true,
             });

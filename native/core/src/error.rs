@@ -124,6 +124,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it means that the file system or a quota is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Error::Io { source, .. } if full.contains(&source.kind()))
+    }
+
     /// Whether something of the repository is gone or cannot be read any more, so that trying again
     /// would be of no use: damage, a missing file, or a medium that fails.
     #[must_use]

@@ -239,16 +239,10 @@ fn make_directory(disk: &Disk) -> Result<()> {
 /// hint, so it goes.
 pub(crate) fn with_room(disk: &Disk, write: impl Fn() -> Result<()>) -> Result<()> {
     match write() {
-        Err(error) if is_no_space(&error) => {
+        Err(error) if error.is_no_space() => {
             let _ = disk.files().unlink(&disk.paths().dedup());
             write()
         }
         other => other,
     }
-}
-
-/// Whether an error means that the file system or a quota is full.
-pub(crate) fn is_no_space(error: &Error) -> bool {
-    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
-    matches!(error, Error::Io { source, .. } if full.contains(&source.kind()))
 }

@@ -181,6 +181,7 @@ fn provisional(disk: &Disk, map: &MapRoot, geometry: Geometry) -> Result<Manifes
         image_digest: map.image_digest(geometry),
         parent: None,
         counters: Counters::default(),
+        comparison: None,
         layout: Survey::default(),
     })
 }

@@ -6,7 +6,7 @@ use crate::disk::{Disk, DiskLock};
 use crate::error::{AtPath, Error, Result};
 use crate::io::TEMPORARY_SUFFIX;
 use crate::job::{Control, Phase};
-use crate::retire::{is_no_space, with_room};
+use crate::retire::with_room;
 use crate::segment::{self, SegmentReader};
 use crate::units::SegmentId;
 
@@ -176,7 +176,7 @@ fn rewrite_all(
                 condemned.remove(*id);
                 done += 1;
             }
-            Err(error) if is_no_space(&error) => {
+            Err(error) if error.is_no_space() => {
                 skip_for_want_of_room(all.get(at..).unwrap_or(&[]), collected);
                 break;
             }

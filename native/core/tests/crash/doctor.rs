@@ -1,12 +1,13 @@
 //! What a doctor finds on a damaged disk, and that a repair harms nothing wherever it stops.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_core::disk::DiskLock;
 use cairn_core::doctor::{self, Examined, Kind};
 use cairn_core::io::{Call, Fault, Files, Mode};
 use cairn_core::job::Control;
+use cairn_core::manifest::{State, Trust};
 use cairn_core::segment::path_of;
 use cairn_core::units::SegmentId;
 use cairn_core::{Error, Result};
@@ -40,7 +41,7 @@ fn sound() -> Lab {
     lab
 }
 
-fn overwrite(lab: &Lab, path: &PathBuf, bytes: &[u8]) {
+fn overwrite(lab: &Lab, path: &Path, bytes: &[u8]) {
     let file = lab.files.open(path, Mode::Update).unwrap();
     file.set_len(0).unwrap();
     file.write_all_at(bytes, 0).unwrap();
@@ -88,10 +89,8 @@ fn what_a_repair_can_mend_is_found_and_mended() {
     lab.on(lab.files.after_power_cut(3)).check_revisions(&[]);
 }
 
-/// Promise 6 of docs/semantics.md holds for repairs, too.
-#[test]
-fn a_repair_that_is_stopped_at_any_operation_is_made_good_by_the_next() {
-    let scene = damaged();
+/// Stops a repair at each of its operations; `check` is asked after the next one went through.
+fn at_each_operation(scene: &Lab, check: impl Fn(&Lab)) {
     let calls: Vec<(Call, PathBuf)> = {
         let lab = scene.fork();
         lab.files.plan(&[], 0);
@@ -116,12 +115,46 @@ fn a_repair_that_is_stopped_at_any_operation_is_made_good_by_the_next() {
                 crashes += 1;
                 let after = lab.on(files);
                 repair(&after).unwrap();
-                assert_eq!(kinds(&examine(&after)), [], "{fault:?} at {call:?} of {}", path.display());
-                after.check_revisions(&[]);
+                let found = examine(&after).findings;
+                assert_eq!(found, [], "{fault:?} at {call:?} of {}", path.display());
+                check(&after);
             }
         }
     }
     println!("repairing: {} stop points, {crashes} crashes", calls.len());
+}
+
+/// Promise 30 of docs/semantics.md.
+#[test]
+fn a_repair_that_is_stopped_at_any_operation_is_made_good_by_the_next() {
+    at_each_operation(&damaged(), |lab| lab.check_revisions(&[]));
+}
+
+/// A revision whose manifest was cut short comes back, under another id and distrusted.
+#[test]
+fn a_revision_without_its_manifest_is_made_again_wherever_the_repair_stops() {
+    let mut scene = sound();
+    let revision = scene.done.keys().nth(1).unwrap().clone();
+    let bytes = scene.done.remove(&revision).unwrap();
+    let path = scene.disk().unwrap().paths().manifest(&revision);
+    let text = scene.files.read(&path, 1 << 20).unwrap();
+    overwrite(&scene, &path, text.get(..text.len() / 2).unwrap());
+    assert_eq!(kinds(&examine(&scene)), [Kind::Manifest, Kind::Salvage]);
+    at_each_operation(&scene, |lab| {
+        let disk = lab.disk().unwrap();
+        let all = disk.revisions().unwrap();
+        assert_eq!(all.len(), 3, "it is there once");
+        let salvaged = all.last().unwrap();
+        // The map does not say how long the image was.
+        let read = lab.read(salvaged).unwrap();
+        let (image, rest) = read.split_at(bytes.len());
+        assert!(*image == *bytes && rest.iter().all(|&byte| byte == 0));
+        let state = State::read(&lab.files, &disk.paths().state(salvaged)).unwrap();
+        assert_eq!((state.tags, state.trust), (vec!["salvaged".to_owned()], Trust::Distrusted));
+        for (revision, bytes) in &lab.done {
+            assert!(lab.read(revision).unwrap()[..] == bytes[..]);
+        }
+    });
 }
 
 #[test]
