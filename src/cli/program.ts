@@ -23,6 +23,7 @@ import * as restore from './commands/restore.js';
 import * as scrub from './commands/scrub.js';
 import * as show from './commands/show.js';
 import * as tag from './commands/tag.js';
+import * as trust from './commands/trust.js';
 import * as umount from './commands/umount.js';
 import * as unprotect from './commands/unprotect.js';
 import type { ProcessContext } from './context.js';
@@ -44,6 +45,7 @@ const COMMANDS = [
   tag,
   protect,
   unprotect,
+  trust,
   remove,
   prune,
   collect,

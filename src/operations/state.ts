@@ -1,4 +1,4 @@
-/** Changing what is known of a revision beside its manifest: its tags, its protection. */
+/** Changing what is known of a revision beside its manifest: its tags, its trust, its protection. */
 import { CairnError } from '../base/errors.js';
 import { isRevisionId } from '../base/ids.js';
 import type { RevisionRow } from '../base/revision-row.js';
@@ -36,7 +36,7 @@ export async function changeState(
   await onDisk(repo, disk, operation, about, options, (lock) => {
     const state = change(currentState(repo, row));
     writeState(repo.diskDir(disk), row.revision, state, lock);
-    return { result: null, details: { tags: state.tags, protected: state.protected } };
+    return { result: null, details: { tags: state.tags, trust: state.trust, protected: state.protected } };
   });
   const after = repo.revisions(disk).find((other) => other.revision === row.revision);
   return { ...(after ?? row), changed: true, warnings: notes };

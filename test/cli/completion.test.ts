@@ -30,6 +30,7 @@ test.each([
   ['a revision of a disk', ['restore', 'vm1@la'], ['vm1@latest']],
   ['the second revision', ['diff', 'vm1@latest', 'vm1@'], ['vm1@latest']],
   ['a choice', ['tag', 'vm1@latest', 'a'], ['add']],
+  ['what may be thought of a revision', ['trust', 'vm1@latest', ''], ['distrusted', 'trusted']],
   ['a choice of an option', ['init', '--compression', ''], ['zstd', 'lz4', 'plain']],
 ])('%s', (_, typed, expected) => {
   expect(words(...typed)).toEqual(expected);
@@ -87,7 +88,7 @@ test.each(['zsh', 'fish'] as const)('the script for %s is one that it takes', as
 
 test('the man page has every command and formats without a complaint', () => {
   const page = run(CAIRN, '__man');
-  for (const command of ['backup', 'restore', 'operations', 'disk rename', 'catalog rebuild']) {
+  for (const command of ['backup', 'restore', 'trust', 'operations', 'disk rename', 'catalog rebuild']) {
     expect(page).toContain(`.SS cairn ${command}`);
   }
   expect(page).toContain('.SH EXIT STATUS');
