@@ -149,7 +149,8 @@ pub(super) fn each_manifest(disk: &Disk, take: &mut dyn FnMut(Option<Manifest>))
             Ok(manifest) => take(Some(manifest)),
             // Removed meanwhile.
             Err(Error::NotFound { .. }) => {}
-            Err(error) if error.is_unreadable() => take(None),
+            Err(Error::Corrupt { .. }) => take(None),
+            // A medium that fails may give it another time, and then it names what would look lost.
             Err(error) => return Err(error),
         }
     }
