@@ -3,7 +3,7 @@ import type { BackupOutcome } from '../../src/operations/backup.js';
 import type { PruneOutcome } from '../../src/operations/prune.js';
 import type { Random } from '../mount/random.js';
 import type { ExpectedDisk, ExpectedRevision, Labels } from './expected-disk.js';
-import type { Report } from './killed-run.js';
+import type { Report } from './run-at.js';
 
 /** The one tag that the schedule knows. */
 const SCHEDULED_TAG = 'often';

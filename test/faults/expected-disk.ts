@@ -22,6 +22,14 @@ export class ExpectedDisk {
     readonly source: ChangingImage,
   ) {}
 
+  /** As it is now. */
+  copy(): ExpectedDisk {
+    const copy = new ExpectedDisk(this.name, this.source);
+    for (const [id, revision] of this.revisions) copy.revisions.set(id, revision);
+    for (const id of this.gone) copy.gone.add(id);
+    return copy;
+  }
+
   get newest(): string | undefined {
     return [...this.revisions.keys()].at(-1);
   }

@@ -1,5 +1,5 @@
 /** Real file systems for tests of faults, each on a loop device over a sparse file. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 import { attachLoop, MIB, mountAt, run, sparseFile } from '../block-lab.js';
 
@@ -8,10 +8,10 @@ export const FILE_SYSTEMS = ['ext4', 'xfs', 'btrfs'] as const;
 export type FileSystemName = (typeof FILE_SYSTEMS)[number];
 
 /** Above the smallest that all of them can be made with, which xfs sets at 300 MiB. */
-const FILE_SYSTEM_BYTES = 512 * MIB;
+export const FILE_SYSTEM_BYTES = 512 * MIB;
 
-/** Makes a file system in a file or device. */
-function format(fileSystem: FileSystemName, target: string): void {
+/** Makes a file system in a file. */
+export function format(fileSystem: FileSystemName, target: string): void {
   run(`mkfs.${fileSystem}`, '-q', target);
 }
 
@@ -23,4 +23,22 @@ export function mountNew(fileSystem: FileSystemName, dir: string, sizeBytes = FI
   mkdirSync(mountpoint);
   mountAt(attachLoop(file), mountpoint);
   return mountpoint;
+}
+
+/** Mounts the file system in a file while `work` is done, which ends before it is unmounted. */
+export async function whileMounted(file: string, work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = `${file}.mounted`;
+  mkdirSync(dir);
+  const device = run('losetup', '-f', '--show', file);
+  try {
+    run('mount', device, dir);
+    try {
+      await work(dir);
+    } finally {
+      run('umount', dir);
+    }
+  } finally {
+    run('losetup', '-d', device);
+    rmdirSync(dir);
+  }
 }

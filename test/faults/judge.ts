@@ -2,20 +2,9 @@
 import type { RevisionRow } from '../../src/repository/repository.js';
 import type { Attempt, Change } from './attempt.js';
 import type { ExpectedDisk, ExpectedRevision, Labels } from './expected-disk.js';
-import type { Report } from './killed-run.js';
 import { digestOf, type Listing, look } from './look.js';
-
-/** What a broken promise is counted as. */
-export type Breach = 'revisionsLost' | 'revisionsHalf' | 'removalsUndone' | 'other';
-
-export class PromiseBroken extends Error {
-  constructor(
-    readonly breach: Breach,
-    message: string,
-  ) {
-    super(message);
-  }
-}
+import { type Breach, PromiseBroken } from './promise-broken.js';
+import type { Report } from './run-at.js';
 
 export class Judge {
   /** Revisions that were read whole and were right. */

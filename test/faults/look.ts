@@ -1,6 +1,6 @@
 /** What a repository holds, as another process than the one under test sees it. */
 import { createHash } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { openImage } from '../../src/native/index.js';
 import { openRepository, type RevisionRow } from '../../src/repository/repository.js';
@@ -41,6 +41,17 @@ export async function digestOf(repository: string, disk: string, revision: strin
 export function segmentsOf(repository: string, disk: string): number[] {
   const names = namesIn(path.join(diskDirectory(repository, disk), 'segments'));
   return names.filter((name) => name.endsWith('.seg')).map((name) => Number.parseInt(name, 10));
+}
+
+/** Segments that have their names and that no revision can know. */
+export function sealedOfNobody(
+  repository: string,
+  { name, newest }: { readonly name: string; readonly newest?: string | undefined },
+): number[] {
+  if (newest === undefined) return segmentsOf(repository, name);
+  const manifest = path.join(diskDirectory(repository, name), 'revisions', `${newest}.json`);
+  const { highestSegment } = JSON.parse(readFileSync(manifest, 'utf8'));
+  return segmentsOf(repository, name).filter((segment) => segment > highestSegment);
 }
 
 /** Files and directories that only an operation under way has any use for. */

@@ -1,6 +1,6 @@
 /** Draws the moments at which commands are killed, by how such commands ran before. */
 import type { Random } from '../mount/random.js';
-import type { Moment, Run } from './killed-run.js';
+import type { Moment, Run } from './run-at.js';
 
 type Pace = Pick<Run, 'tookMs' | 'changes' | 'firstChangeMs'>;
 

@@ -2,19 +2,19 @@
  *  there and nothing by half, and the next command on the same disk must succeed without any help. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { readManifest } from '../../src/native/index.js';
 import type { BackupOutcome } from '../../src/operations/backup.js';
-import type { CollectOutcome } from '../../src/operations/collect.js';
 import { readJournal } from '../../src/repository/journal.js';
 import type { Cli } from '../cli/cli-lab.js';
 import type { Random } from '../mount/random.js';
 import { type Attempt, anAttempt, backup, CONFIGURATION, collect, DISK_NAMES } from './attempt.js';
 import { ChangingImage } from './changing-image.js';
 import { ExpectedDisk } from './expected-disk.js';
-import { type Breach, Judge, PromiseBroken } from './judge.js';
-import { type Report, type Run, runAndKill } from './killed-run.js';
-import { diskDirectory, leftovers, look, segmentsOf } from './look.js';
+import { Judge } from './judge.js';
+import { diskDirectory, look, sealedOfNobody, segmentsOf } from './look.js';
 import { Moments } from './moments.js';
+import { type Breach, PromiseBroken } from './promise-broken.js';
+import { type Moment, type Report, type Run, runAt } from './run-at.js';
+import { requireSuccess, requireTidy } from './tidy.js';
 
 /** What was done and seen. */
 export type Counts = Record<Breach, number> & {
@@ -45,8 +45,6 @@ const AUDIT_EVERY = 50;
 /** Bytes of records, indexes and files that stand for a block in the map, at the most. */
 const MAP_BYTES_PER_BLOCK = 200;
 const MAP_BYTES = 8192;
-/** What is said of a source that has become shorter, and of tags that were given by hand. */
-const HARMLESS = /^(the disk has shrunk|The schedule of) /;
 const BLOCK_BYTES_MIN = 4096;
 
 export class Rounds {
@@ -113,11 +111,13 @@ export class Rounds {
     const disk = this.random.pick(this.#disks);
     if (this.random.below(4) > 0) disk.source.change();
     const killed = this.#attempt(disk);
-    const sealedBefore = this.#sealedOfNobody(disk);
+    const sealedBefore = sealedOfNobody(this.cli.repository, disk);
     const run = await this.#kill(killed);
     await this.#judge.settle(killed, run.report);
     await this.#readSome();
-    const sealed = this.#sealedOfNobody(disk).filter((segment) => !sealedBefore.includes(segment));
+    const sealed = sealedOfNobody(this.cli.repository, disk).filter(
+      (segment) => !sealedBefore.includes(segment),
+    );
     const isBackupAgain = killed.args[0] === 'backup' && this.random.below(2) === 0;
     if (!isBackupAgain) disk.source.change();
     const next = isBackupAgain ? backup(this.random, disk) : this.#attempt(disk);
@@ -172,27 +172,14 @@ export class Rounds {
     return run;
   }
 
-  #require({ exitCode, killed, report, stderr }: Run, { args }: Attempt): void {
-    const isDone = (killed || exitCode === 0) && report !== null;
-    const warnings = ((report?.['warnings'] ?? []) as string[]).filter((text) => !HARMLESS.test(text));
-    if (!isDone || report['error'] !== undefined || warnings.length > 0) {
-      const said = `${JSON.stringify(report)} ${stderr}`;
-      throw new PromiseBroken('other', `cairn ${args.join(' ')} ended with ${exitCode}: ${said}`);
-    }
+  #require(run: Run, { args }: Attempt): void {
+    requireSuccess(run, args);
     this.counts.completed += 1;
     if (args[0] === 'backup') this.counts.revisionsReported += 1;
   }
 
-  #cairn(args: readonly string[], moment: Parameters<typeof runAndKill>[2]): Promise<Run> {
-    return runAndKill(this.cli, [...args, '--config', this.#config], moment);
-  }
-
-  /** Segments that have their names and that no revision can know. */
-  #sealedOfNobody({ name, newest }: ExpectedDisk): number[] {
-    if (newest === undefined) return segmentsOf(this.cli.repository, name);
-    const manifest = path.join(diskDirectory(this.cli.repository, name), 'revisions', `${newest}.json`);
-    const { highestSegment } = readManifest(manifest) as unknown as { highestSegment: number };
-    return segmentsOf(this.cli.repository, name).filter((segment) => segment > highestSegment);
+  #cairn(args: readonly string[], moment: Moment | null): Promise<Run> {
+    return runAt(this.cli, [...args, '--config', this.#config], moment);
   }
 
   async #readSome(): Promise<void> {
@@ -213,27 +200,15 @@ export class Rounds {
       for (const [id, { digest }] of disk.revisions)
         await this.#judge.readWhole(disk, id, digest, 'revisionsLost');
     }
-    const left = leftovers(this.cli.repository);
-    if (left.length > 0) throw new PromiseBroken('other', `left behind: ${left.join(', ')}`);
-    for (const disk of this.#disks) {
-      await this.#expectCollected(disk);
-      const { unreadable } = readJournal(diskDirectory(this.cli.repository, disk.name));
-      if (unreadable > 0) throw new PromiseBroken('other', `the log of ${disk.name} has torn lines`);
+    await requireTidy(this.cli, this.#disks);
+    for (const { name } of this.#disks) {
+      const { unreadable } = readJournal(diskDirectory(this.cli.repository, name));
+      if (unreadable > 0) throw new PromiseBroken('other', `the log of ${name} has torn lines`);
     }
     const before = await look(this.cli.repository);
     await this.cli.ok('catalog', 'rebuild');
     const after = await look(this.cli.repository);
     if (JSON.stringify(before) !== JSON.stringify(after))
       throw new PromiseBroken('other', 'the catalog lists something else once it is rebuilt');
-  }
-
-  async #expectCollected(disk: ExpectedDisk): Promise<void> {
-    const { disks } = await this.cli.json<CollectOutcome>('collect', disk.name, '--dry-run');
-    const [dry] = disks;
-    const rest = [dry?.freedBytes, dry?.revisionsDisposed, dry?.revisionsPinned, dry?.segmentsUnlinked];
-    if (rest.some((count) => count !== 0) || dry?.segmentsRewritten !== 0)
-      throw new PromiseBroken('other', `a second collect of ${disk.name} would do ${JSON.stringify(dry)}`);
-    const unknown = this.#sealedOfNobody(disk);
-    if (unknown.length > 0) throw new PromiseBroken('other', `nobody knows segments ${unknown.join(', ')}`);
   }
 }

@@ -1,4 +1,5 @@
-/** Runs the program and kills it, with the processes that it has started, at a chosen moment. */
+/** Runs the program and does something to it at a chosen moment: kills it, with the processes that it has started, or
+ *  pulls the plug. */
 import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,20 +27,29 @@ export interface Run {
 
 export type Report = Readonly<Record<string, unknown>>;
 
-/** Runs `cairn` with `--json`, to its end where there is no `moment`. */
-export async function runAndKill(cli: Cli, args: readonly string[], moment: Moment | null): Promise<Run> {
+/** What is done to a running program, whose process this is. */
+export type Deed = (pid: number) => unknown;
+
+/** Runs `cairn` with `--json`; `deed` is done at `moment` where it runs then. Resolves when both have ended. */
+export async function runAt(
+  cli: Cli,
+  args: readonly string[],
+  moment: Moment | null = null,
+  deed: Deed = killFamily,
+): Promise<Run> {
   const startMs = performance.now();
   using changes = new Changes(cli.repository);
   const child = cli.start([...args, '--json'], { detached: true, cleanup: false });
   const ended = new AbortController();
-  const kill = () => {
+  const doIt = async () => {
     // A number is another process's as soon as its own has ended.
-    if (child.exitCode === null && child.signalCode === null) killFamily(child.pid);
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+      await deed(child.pid);
   };
-  const killing = moment === null ? undefined : killAt(moment, changes, ended.signal, kill);
+  const doing = moment === null ? undefined : comeTo(moment, changes, ended.signal).then(doIt);
   const { exitCode, signal, stdout, stderr } = await child;
   ended.abort();
-  await killing;
+  await doing;
   return {
     report: parse(String(stdout)),
     killed: signal === 'SIGKILL',
@@ -51,10 +61,9 @@ export async function runAndKill(cli: Cli, args: readonly string[], moment: Mome
   };
 }
 
-async function killAt(moment: Moment, changes: Changes, ended: AbortSignal, kill: () => void): Promise<void> {
+async function comeTo(moment: Moment, changes: Changes, ended: AbortSignal): Promise<void> {
   if (moment.changes > 0) await Promise.race([changes.reached(moment.changes), aborted(ended)]);
   if (moment.ms > 0 && !ended.aborted) await sleep(moment.ms, undefined, { signal: ended }).catch(() => {});
-  if (!ended.aborted) kill();
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
@@ -62,8 +71,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** The program leads a process group; so does each command that it runs as a source. */
-function killFamily(pid: number | undefined): void {
-  if (pid === undefined) return;
+function killFamily(pid: number): void {
   for (const leader of [pid, ...childrenOf(pid)]) {
     try {
       process.kill(-leader, 'SIGKILL');
