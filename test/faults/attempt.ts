@@ -6,7 +6,7 @@ import type { ExpectedDisk, ExpectedRevision, Labels } from './expected-disk.js'
 import type { Report } from './run-at.js';
 
 /** The one tag that the schedule knows. */
-const SCHEDULED_TAG = 'often';
+export const SCHEDULED_TAG = 'often';
 /** Names that disks may have; each has the schedule. */
 export const DISK_NAMES = ['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta'] as const;
 export const CONFIGURATION = [
