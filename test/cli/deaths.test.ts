@@ -6,8 +6,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import type { ListedOperation } from '../../src/operations/operations.js';
+import { abandonedDirectories, clearAbandoned } from '../../src/repository/disk-directory.js';
 import { Layout } from '../../src/repository/layout.js';
-import { findLeftoverDirectories, removeLeftoverDirectory } from '../../src/repository/leftovers.js';
 import { MIB, run, sparseFile } from '../block-lab.js';
 import { CAIRN, type Cli, makeCli } from './cli-lab.js';
 
@@ -69,12 +69,8 @@ test('a first backup that is killed while its disk is made leaves a directory th
   await expectKilled(cli, made, 'backup', 'vm1', '--source', '/etc/passwd');
   expect(names(cli)).toEqual([expect.stringMatching(/^\.new-vm1-/)]);
   expect(await cli.json('disk', 'list')).toEqual([]);
-  const layout = new Layout(cli.repository);
-  const inAnHour = Date.now() + 3_600_000;
-  expect(findLeftoverDirectories(layout, inAnHour)).toMatchObject([{ kind: 'new', isDead: true }]);
   await cli.backup('vm1', '/etc/passwd');
-  await cli.ok('disk', 'delete', 'vm1', '--confirm', 'vm1');
-  expect(findLeftoverDirectories(layout)).toMatchObject([{ kind: 'new', isDead: false }]);
+  expect(names(cli)).toEqual(['vm1']);
 });
 
 test('a disk whose directory is taken for a leftover while it is made is made once more', async () => {
@@ -84,9 +80,9 @@ test('a disk whose directory is taken for a leftover while it is made is made on
   const waiting = { calls: 'fsync', path: disksOf(cli), what: 'delay_enter=2s:when=1' };
   const backup = runWith(cli, waiting, 'backup', 'vm1', '--source', '/etc/passwd');
   const isReady = () =>
-    findLeftoverDirectories(layout).some((one) => existsSync(path.join(one.path, 'disk.json')));
+    abandonedDirectories(layout).some((name) => existsSync(path.join(layout.disks, name, 'disk.json')));
   while (!isReady()) await sleep(10);
-  for (const leftover of findLeftoverDirectories(layout)) removeLeftoverDirectory(layout, leftover);
+  clearAbandoned(layout);
   expect((await backup).exitCode).toBe(0);
   expect(names(cli)).toEqual(['vm1']);
   expect(await cli.list()).toHaveLength(1);
