@@ -2,7 +2,7 @@
 import type { RevisionRow } from '../../src/repository/repository.js';
 import type { Attempt, Change } from './attempt.js';
 import type { ExpectedDisk, ExpectedRevision, Labels } from './expected-disk.js';
-import { digestOf, type Listing, look } from './look.js';
+import { digestOf, type Listing, look, lookAside } from './look.js';
 import { type Breach, PromiseBroken } from './promise-broken.js';
 import type { Report } from './run-at.js';
 
@@ -17,7 +17,8 @@ export class Judge {
     readonly disks: readonly ExpectedDisk[],
   ) {}
 
-  /** Settles what a command has done: all that it has reported, or any part of what it may have done.
+  /** Settles what a command has done: all that it has reported, or any part of what it may have done, which then is
+   *  left as it is for the next command to find.
    *  @throws {PromiseBroken} */
   async settle({ disk, may, did }: Attempt, report: Report | null): Promise<void> {
     const reported = report !== null;
@@ -25,7 +26,7 @@ export class Judge {
     for (const id of change.vanish ?? [])
       if (may.vanish?.has(id) !== true)
         throw new PromiseBroken('revisionsLost', `${disk.name}@${id} was removed`);
-    const listing = await look(this.repository);
+    const listing = await (reported ? look(this.repository) : lookAside(this.repository));
     if (listing.warnings.length > 0) throw new PromiseBroken('other', listing.warnings.join(' '));
     if (change.name !== undefined) this.#settleName(disk, change.name, reported, listing);
     if (change.ends === true) this.#settleEnd(disk, reported, listing);

@@ -2,14 +2,28 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { MemoryCatalog } from '../../src/catalog/memory-catalog.js';
 import { openImage } from '../../src/native/index.js';
+import { Layout } from '../../src/repository/layout.js';
 import { openRepository, type RevisionRow } from '../../src/repository/repository.js';
+import { listDisks, scanDisk } from '../../src/repository/scan.js';
 import { MIB } from '../block-lab.js';
 
 export interface Listing {
   readonly disks: readonly string[];
   readonly rows: readonly RevisionRow[];
   readonly warnings: readonly string[];
+}
+
+/** What any command would list, without opening the repository, so that the next command finds all as it was left. */
+export async function lookAside(repository: string): Promise<Listing> {
+  const layout = new Layout(repository);
+  const catalog = new MemoryCatalog();
+  const { disks, warnings } = listDisks(layout);
+  for (const disk of disks) await scanDisk(catalog, layout, disk, Date.now());
+  const rows = disks.flatMap((disk) => catalog.entries(disk).map(({ row }) => row));
+  const problems = disks.flatMap((disk) => catalog.folder(disk)?.problems ?? []);
+  return { disks, rows, warnings: [...warnings, ...problems] };
 }
 
 /** Opens the repository and lists it. */
