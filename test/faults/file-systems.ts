@@ -1,6 +1,8 @@
 /** Real file systems for tests of faults, each on a loop device over a sparse file. */
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
+import { onTestFinished } from 'vitest';
 import { attachLoop, MIB, mountAt, run, sparseFile } from '../block-lab.js';
 
 /** Those on which people keep repositories. */
@@ -25,20 +27,24 @@ export function mountNew(fileSystem: FileSystemName, dir: string, sizeBytes = FI
   return mountpoint;
 }
 
-/** Mounts the file system in a file while `work` is done, which ends before it is unmounted. */
+/** Mounts the file system in a file while `work` is done; it is unmounted even where that never ends. */
 export async function whileMounted(file: string, work: (dir: string) => Promise<void>): Promise<void> {
   const dir = `${file}.mounted`;
   mkdirSync(dir);
   const device = run('losetup', '-f', '--show', file);
+  let isUndone = false;
+  const undo = () => {
+    // Once, since the device may be another's by then.
+    if (isUndone) return;
+    isUndone = true;
+    if (spawnSync('umount', [dir]).status !== 0) spawnSync('umount', ['-l', dir]);
+    spawnSync('losetup', ['-d', device]);
+  };
+  onTestFinished(undo);
   try {
     run('mount', device, dir);
-    try {
-      await work(dir);
-    } finally {
-      run('umount', dir);
-    }
+    await work(dir);
   } finally {
-    run('losetup', '-d', device);
-    rmdirSync(dir);
+    undo();
   }
 }
