@@ -235,6 +235,12 @@ export declare function readManifest(path: string): any
 /** Reads and checks a state file; a missing one is a trusted revision without tags. */
 export declare function readState(path: string): any
 
+/**
+ * Raises FORMAT_TOO_NEW where something in a disk's directory is of a later format: in what is looked at
+ * first, or anywhere.
+ */
+export declare function refuseNewer(diskDir: string, everything: boolean): void
+
 /** Prepares the repair of a disk, whose lock stays the caller's. */
 export declare function repairJob(diskDir: string, lock: NativeLock): NativeJob
 

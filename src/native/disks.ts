@@ -30,6 +30,13 @@ export function lockDisk(diskDir: string, holder: string): DiskLock {
   return new HeldLock(call((native) => native.lockDisk(diskDir, holder)));
 }
 
+/** Looks for files of a later format in a disk's directory: in what a later version would have written first, or in
+ *  everything. What is damaged or missing says nothing here.
+ *  @throws {CairnError} FORMAT_TOO_NEW */
+export function refuseNewer(diskDir: string, everything: boolean): void {
+  call((native) => native.refuseNewer(diskDir, everything));
+}
+
 /** Makes the directory of a new disk, durably; its parent exists. Directories 0700, files 0600.
  *  @throws {CairnError} INVALID_ARGUMENT | IO | NO_SPACE | READ_ONLY */
 export function createDisk(diskDir: string, options: DiskOptions): DiskFile {

@@ -1,12 +1,16 @@
 /** Errors of the addon, taken apart in this one place: their messages are `CODE: sentence`. */
 import { CairnError, NATIVE_CODES, type NativeCode } from '../base/errors.js';
+import { visible } from '../base/visible.js';
 
 const MESSAGE = /^([A-Z_]+): (.*)$/s;
+/** Paths and the text of a lock are foreign; a sentence with two long paths still is whole. */
+const SENTENCE_LENGTH_MAX = 10_000;
 
 /** The way out, where one holds wherever the error comes from. */
 const HINTS: Partial<Record<NativeCode, string>> = {
   CORRUPT:
     'Everything else can still be read; in the mount only the damaged range gives errors, and older revisions may hold it undamaged.',
+  FORMAT_TOO_NEW: 'A newer cairn wrote it: use that one. Nothing was changed.',
   NO_SPACE: 'Make room on that file system and run it again; what was there before is untouched.',
   READ_ONLY: 'That file system is mounted read-only; choose another, or remount it.',
   SOURCE_FAILED:
@@ -21,7 +25,7 @@ export function decodeNativeError(error: unknown): CairnError {
   const message = error instanceof Error ? error.message : String(error);
   const [, code, sentence] = MESSAGE.exec(message) ?? [];
   if (code !== undefined && sentence !== undefined && isNativeCode(code)) {
-    return new CairnError(code, sentence, { hint: HINTS[code], cause: error });
+    return new CairnError(code, visible(sentence, SENTENCE_LENGTH_MAX), { hint: HINTS[code], cause: error });
   }
   return new CairnError('INTERNAL', message, { cause: error });
 }

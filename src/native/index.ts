@@ -1,7 +1,15 @@
 /** The native core as the rest of the house sees it. This room is the only importer of the addon. */
 import { call } from './addon.js';
 
-export { createDisk, lockDisk, readManifest, readState, retireRevisions, writeState } from './disks.js';
+export {
+  createDisk,
+  lockDisk,
+  readManifest,
+  readState,
+  refuseNewer,
+  retireRevisions,
+  writeState,
+} from './disks.js';
 export { closeReplacedSegments, diffRevisions, openImage, surveyPath } from './images.js';
 export {
   keepDescriptorsPrivate,

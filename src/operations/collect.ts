@@ -67,6 +67,7 @@ export async function collectDisk(
   if (!dryRun) clearAbandoned(repo.layout);
   const lock = await acquireDisk(diskDir, 'collect', options);
   try {
+    repo.requireKnownFormats(disk, true);
     const { started, warnings } = dryRun ? UNNOTED : noteStarted(diskDir);
     try {
       const result = await runJob(() => startCollect({ diskDir, lock, dryRun, without }), options);

@@ -14,7 +14,7 @@ export interface DiskWork<T> {
   readonly disk?: DiskName | null;
 }
 
-/** @throws {CairnError} READ_ONLY | NO_SUCH_DISK | LOCKED | CANCELLED, and what `work` throws */
+/** @throws {CairnError} READ_ONLY | NO_SUCH_DISK | LOCKED | FORMAT_TOO_NEW | CANCELLED, and what `work` throws */
 export async function onDisk<T>(
   repo: Repository,
   disk: DiskName,
@@ -29,6 +29,7 @@ export async function onDisk<T>(
   try {
     // What another process changed while this one waited counts.
     await repo.refreshDisk(disk);
+    repo.requireKnownFormats(disk);
     const started = startOperation(diskDir, operation, details, {
       underLock: true,
       freesSpace: options.freesSpace,

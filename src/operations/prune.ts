@@ -68,6 +68,7 @@ export async function prune(repo: Repository, options: PruneOptions): Promise<Pr
       outcome.unconfigured.push(disk);
       return;
     }
+    repo.requireKnownFormats(disk, true);
     const decisions = await pruneDisk(repo, disk, schedule, options);
     note(outcome, disk, decisions);
     const removed = decisions.filter(({ goes }) => goes).map(({ row }) => row.revision);

@@ -10,7 +10,7 @@ import { visible } from '../base/visible.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { MemoryCatalog } from '../catalog/memory-catalog.js';
 import { discardCatalog, openCatalog } from '../catalog/open-catalog.js';
-import { type Manifest, readManifest } from '../native/index.js';
+import { type Manifest, readManifest, refuseNewer } from '../native/index.js';
 import {
   noSuchDisk,
   parseExpression,
@@ -163,6 +163,14 @@ export class Repository implements AsyncDisposable {
     throw new CairnError('NO_SUCH_REVISION', `Disk “${name}” has no revision “${visible(revision)}”.`, {
       hint: `See “cairn list ${name}”.`,
     });
+  }
+
+  /** To be asked under the disk's lock, after `refreshDisk` and before anything is written. What cannot be listed may
+   *  be of a later format, so then every file is looked at.
+   *  @throws {CairnError} FORMAT_TOO_NEW */
+  requireKnownFormats(disk: DiskName, everything = false): void {
+    const hasProblems = (this.#catalog.folder(disk)?.problems ?? []).length > 0;
+    refuseNewer(this.layout.disk(disk), everything || hasProblems);
   }
 
   /** @throws {CairnError} READ_ONLY */

@@ -203,7 +203,8 @@ impl Disk {
     /// unlinked. What was adopted may be pointed at when this returns. The caller holds the lock.
     ///
     /// # Errors
-    /// `Io` where the directories cannot be listed or synced, or a useless file not unlinked.
+    /// `Io` where the directories cannot be listed or synced, or a useless file not unlinked; `TooNew`
+    /// for a segment of a later format, which stays.
     pub fn sweep(
         &self,
         leftovers: Leftovers,
@@ -219,6 +220,8 @@ impl Disk {
         }
         for id in self.segments()?.into_iter().filter(|&id| id > leftovers.above) {
             match self.entries_to_adopt(id, leftovers) {
+                // A later version may need it.
+                Err(error @ Error::TooNew { .. }) => return Err(error),
                 Ok(Some(entries)) => {
                     adopt(id, &entries);
                     swept.adopted += 1;

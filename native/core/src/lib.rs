@@ -9,7 +9,7 @@
 //! 4. [`manifest`], [`records`], [`dedup`], [`condemned`], [`damaged`]
 //! 5. [`disk`]
 //! 6. [`write`], [`image`], [`retire`], [`trace`]
-//! 7. [`compare`], [`heal`], [`collect`], [`salvage`]
+//! 7. [`compare`], [`heal`], [`collect`], [`newer`], [`salvage`]
 //! 8. [`backup`], [`doctor`], [`restore`], [`scrub`]
 //!
 //! Every byte that comes from a disk, a stream or a repository is foreign: decoders are total, and
@@ -33,6 +33,7 @@ pub mod io;
 pub mod job;
 pub mod manifest;
 pub mod map;
+pub mod newer;
 pub mod probe;
 pub mod random;
 pub mod record;

@@ -16,7 +16,8 @@ use crate::text;
 use crate::units::{Geometry, is_block_size};
 
 /// Numbers up to here survive JSON readers that hold them as doubles, and leave room to count on.
-const SEQUENCE_MAX: u64 = 1 << 52;
+pub(crate) const SEQUENCE_MAX: u64 = 1 << 52;
+const TAG_LEN_MAX: usize = 32;
 
 /// At which moment the bytes of a revision were true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,15 +237,19 @@ pub struct State {
 }
 
 impl State {
-    /// Reads a state file; a missing one is a trusted revision without tags.
+    /// Reads and checks a state file; a missing one is a trusted revision without tags.
     ///
     /// # Errors
     /// `Corrupt`, `TooNew`, `Io`.
     pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
-        match text::read(files, path) {
-            Err(Error::NotFound { .. }) => Ok(State { format: text::FORMAT, ..State::default() }),
-            other => other,
+        let state: Self = match text::read(files, path) {
+            Err(Error::NotFound { .. }) => return Ok(State { format: text::FORMAT, ..State::default() }),
+            other => other?,
+        };
+        if state.tags.iter().all(|tag| is_tag(tag)) {
+            return Ok(state);
         }
+        Err(corrupt(path, Damage::Contradiction("one of its tags cannot be one")))
     }
 
     /// Replaces a state file, durably.
@@ -255,6 +260,16 @@ impl State {
         use crate::error::AtPath;
         io::replace(files, path, &text::encode(self)?).at("writing", path)
     }
+}
+
+/// Whether a text can be a tag: tags are names of directories in the mount.
+fn is_tag(text: &str) -> bool {
+    let is_small = |byte: u8| byte.is_ascii_lowercase();
+    let may_follow = |byte: u8| is_small(byte) || byte.is_ascii_digit() || b"_-".contains(&byte);
+    text.len() <= TAG_LEN_MAX
+        && text != "latest"
+        && text.bytes().next().is_some_and(is_small)
+        && text.bytes().all(may_follow)
 }
 
 /// disk.json: what holds for new revisions of a disk.
@@ -389,5 +404,31 @@ impl DiskPaths {
     #[must_use]
     pub fn state(&self, revision: &RevisionId) -> PathBuf {
         self.revisions().join(format!("{revision}.state.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::MemoryFiles;
+
+    #[test]
+    fn a_state_with_a_tag_that_cannot_be_one_is_damaged() {
+        let (files, path) = (MemoryFiles::default(), Path::new("/d/state.json"));
+        files.create_directory(Path::new("/d")).unwrap();
+        let read_with = |tag: &str| {
+            let tags = vec!["daily".to_owned(), tag.to_owned()];
+            let state = State { format: 1, tags, trust: Trust::Trusted, protected: false };
+            state.write(&files, path).unwrap();
+            State::read(&files, path).map(|read| read == state)
+        };
+        for good in ["a", "manual", "x-1_y", &"t".repeat(32)] {
+            assert!(read_with(good).unwrap(), "{good}");
+        }
+        let long = "t".repeat(33);
+        for bad in ["", "..", "../../etc", "a/b", "A", "1", "-a", "latest", "a\n", "a\0", "ä", long.as_str()]
+        {
+            assert!(matches!(read_with(bad), Err(Error::Corrupt { .. })), "{bad}");
+        }
     }
 }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskLock};
-use crate::error::{AtPath, Error, Result};
+use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{self, Lock, Mode, TEMPORARY_SUFFIX};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SEQUENCE_MAX};
 use crate::revision::RevisionId;
 use crate::text;
 use crate::units::SegmentId;
@@ -45,10 +45,15 @@ impl Marks {
     /// # Errors
     /// `Corrupt`, `TooNew`, `Io`.
     pub fn read(disk: &Disk) -> Result<Self> {
-        match text::read(&**disk.files(), &disk.paths().marks()) {
-            Err(Error::NotFound { .. }) => Ok(Self::default()),
-            other => other,
+        let path = disk.paths().marks();
+        let marks: Self = match text::read(&**disk.files(), &path) {
+            Err(Error::NotFound { .. }) => return Ok(Self::default()),
+            other => other?,
+        };
+        if marks.sequence > SEQUENCE_MAX {
+            return Err(corrupt(&path, Damage::Contradiction("its sequence is impossible")));
         }
+        Ok(marks)
     }
 
     fn raise(&mut self, id: &RevisionId, sequence: u64, highest: SegmentId) {

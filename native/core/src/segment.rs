@@ -20,7 +20,7 @@ mod write;
 
 pub use index::{IndexEntry, SegmentIndex};
 pub use mend::{Parts, Replacement, mend};
-pub use read::SegmentReader;
+pub use read::{SegmentReader, refuse_newer};
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
 pub use scan::{Ends, FileHeader, Scanned, ends, read_found, scan};
 pub use verify::{Verified, verify};

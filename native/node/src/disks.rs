@@ -8,6 +8,7 @@ use cairn_core::disk::{Disk, DiskLock, DiskOptions};
 use cairn_core::io::{Files, OsFiles};
 use cairn_core::manifest::{DiskPaths, Manifest, State};
 use cairn_core::map::Fanout;
+use cairn_core::newer::{self, Depth};
 use cairn_core::retire;
 use cairn_core::revision::RevisionId;
 use cairn_core::{Error, Result};
@@ -66,6 +67,14 @@ pub fn lock_disk(disk_dir: String, holder: String) -> napi::Result<NativeLock> {
         let lock = DiskLock::take(Path::new(&disk_dir), &holder)?;
         Ok(NativeLock { lock: Arc::new(Mutex::new(Some(lock))) })
     })
+}
+
+/// Raises FORMAT_TOO_NEW where something in a disk's directory is of a later format: in what is looked at
+/// first, or anywhere.
+#[napi]
+pub fn refuse_newer(disk_dir: String, everything: bool) -> napi::Result<()> {
+    let depth = if everything { Depth::Everything } else { Depth::Newest };
+    guarded(|| newer::refuse(os_files(), Path::new(&disk_dir), depth))
 }
 
 /// Makes the directory of a new disk, durably.

@@ -59,12 +59,14 @@ impl Opened {
             let count = file.read_at(&mut bytes, offset).at("reading", &path)?;
             if count == len { Ok(bytes) } else { Err(broken()) }
         };
+        let header = read(FILE_HEADER_LEN, 0)?;
+        refuse_newer_header(&header, &path)?;
         let trailer_at = file_len.checked_sub(TRAILER_LEN as u64).ok_or_else(broken)?;
         let trailer_bytes = read(TRAILER_LEN, trailer_at)?;
         let trailer = Trailer::decode(&trailer_bytes, file_len)
             .filter(|trailer| trailer.segment == id)
             .ok_or_else(broken)?;
-        check_file_header(&read(FILE_HEADER_LEN, 0)?, id).ok_or_else(broken)?;
+        check_file_header(&header, id).ok_or_else(broken)?;
         let index_bytes = read(trailer.index_len(), trailer.index_offset)?;
         let entries = trailer.entries(&index_bytes, &trailer_bytes).ok_or_else(broken)?;
         let index = SegmentIndex::from_entries(&entries, trailer.index_offset).ok_or_else(broken)?;
@@ -76,7 +78,7 @@ impl SegmentReader {
     /// Opens a segment and checks its header, trailer and index.
     ///
     /// # Errors
-    /// `NotFound`; `Corrupt` when it is not sealed or damaged; `Io`.
+    /// `NotFound`; `TooNew`; `Corrupt` when it is not sealed or damaged; `Io`.
     pub fn open(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Self> {
         Ok(Self::open_with_entries(files, segments, id)?.0)
     }
@@ -247,14 +249,43 @@ impl SegmentReader {
     }
 }
 
+/// Looks at a segment's format alone.
+///
+/// # Errors
+/// `TooNew`; `NotFound`, `Io`.
+pub fn refuse_newer(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<()> {
+    let path = path_of(segments, id);
+    let file = files.open(&path, Mode::Read).at("opening", &path)?;
+    let mut header = [0; FILE_HEADER_LEN];
+    let count = file.read_at(&mut header, 0).at("reading", &path)?;
+    refuse_newer_header(header.get(..count).unwrap_or(&[]), &path)
+}
+
+/// A header that would be right if its format were ours has a damaged format, and not a later one.
+fn refuse_newer_header(bytes: &[u8], path: &Path) -> Result<()> {
+    let Some((magic, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
+    let Some((format, rest)) = rest.split_first_chunk::<2>() else { return Ok(()) };
+    let found = u16::from_le_bytes(*format);
+    let ours = [&magic[..], &FORMAT.to_le_bytes(), rest].concat();
+    if *magic != FILE_MAGIC || found <= FORMAT || has_right_check(&ours) {
+        return Ok(());
+    }
+    Err(Error::TooNew { path: path.to_owned(), found: found.into(), known: FORMAT.into() })
+}
+
+fn has_right_check(header: &[u8]) -> bool {
+    let parts = header.split_last_chunk::<8>();
+    parts
+        .is_some_and(|(checked, check)| Digest::of(Context::Header, checked).prefix().to_le_bytes() == *check)
+}
+
 fn check_file_header(bytes: &[u8], id: SegmentId) -> Option<()> {
-    let (checked, check) = bytes.split_last_chunk::<8>()?;
-    let (magic, rest) = checked.split_first_chunk::<8>()?;
+    let (magic, rest) = bytes.split_first_chunk::<8>()?;
     let (&[low, high, _, _], rest) = rest.split_first_chunk::<4>()?;
     let found_id = u32::from_le_bytes(*rest.first_chunk::<4>()?);
     let good = *magic == FILE_MAGIC
         && u16::from_le_bytes([low, high]) == FORMAT
         && found_id == id.0
-        && Digest::of(Context::Header, checked).prefix().to_le_bytes() == *check;
+        && has_right_check(bytes);
     good.then_some(())
 }
