@@ -102,21 +102,31 @@ class DiskScan {
       sameState(known.state, stateStats)
     )
       return true;
-    const row = this.#read(revision, manifestFile, stateFile);
-    if (row === null) return false;
-    const state = stateStats === undefined ? ABSENT : identityOf(stateStats, this.#nowMs);
+    const read = this.#read(revision, manifestFile, stateFile);
+    if (read === null) return false;
+    const { row, stateIsGood } = read;
+    const found = stateStats === undefined ? ABSENT : identityOf(stateStats, this.#nowMs);
+    // What is wrong is told each time, so it is read each time.
+    const state = stateIsGood ? found : null;
     const entry: CatalogEntry = { row, manifest: identityOf(manifestStats, this.#nowMs), state };
     if (known === undefined || !same(known, entry)) this.#put.push(entry);
     if (known === undefined || !same(known.row, row)) this.#listingChanged = true;
     return true;
   }
 
-  #read(revision: RevisionId, manifestFile: string, stateFile: string): RevisionRow | null {
-    const manifest = this.#attempt(() => readManifest(manifestFile), 'It is left out of listings.');
+  #read(
+    revision: RevisionId,
+    manifestFile: string,
+    stateFile: string,
+  ): { row: RevisionRow; stateIsGood: boolean } | null {
+    const manifest = this.#attempt(
+      () => readManifest(manifestFile),
+      () => 'It is left out of listings.',
+    );
     if (manifest === null) return null;
-    const consequence = 'Its revision counts as protected until its tags or protection are set again.';
-    const state = this.#attempt(() => readState(stateFile), consequence) ?? STATE_UNREADABLE;
-    return {
+    const good = this.#attempt(() => readState(stateFile), ofState);
+    const state = good ?? STATE_UNREADABLE;
+    const row: RevisionRow = {
       disk: this.#disk,
       revision,
       sequence: manifest.sequence,
@@ -128,18 +138,26 @@ class DiskScan {
       protected: state.protected,
       consistency: manifest.consistency,
     };
+    return { row, stateIsGood: good !== null };
   }
 
-  #attempt<T>(read: () => T, consequence: string): T | null {
+  #attempt<T>(read: () => T, consequenceOf: (error: CairnError) => string): T | null {
     try {
       return read();
     } catch (error) {
       if (!(error instanceof CairnError) || error.code === 'INTERNAL') throw error;
       // A file that has gone meanwhile is no problem: its directory will be read again.
-      if (error.code !== 'NOT_FOUND') this.#problems.push(`${visible(error.message, 1000)}. ${consequence}`);
+      if (error.code !== 'NOT_FOUND')
+        this.#problems.push(`${visible(error.message, 1000)}. ${consequenceOf(error)}`);
       return null;
     }
   }
+}
+
+/** A state of a later format is never replaced. */
+function ofState({ code }: CairnError): string {
+  const until = code === 'FORMAT_TOO_NEW' ? '' : ' until its tags or protection are set again';
+  return `Its revision counts as protected${until}.`;
 }
 
 function sameState(known: Identity | null, stats: Stats | undefined): boolean {

@@ -12,6 +12,8 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { diskName } from '../../src/base/ids.js';
+import { MemoryCatalog } from '../../src/catalog/memory-catalog.js';
 import { log } from '../../src/operations/log.js';
 import { protect } from '../../src/operations/protect.js';
 import { rebuildCatalog } from '../../src/operations/rebuild.js';
@@ -19,6 +21,7 @@ import { restore } from '../../src/operations/restore.js';
 import { show } from '../../src/operations/show.js';
 import { tag } from '../../src/operations/tag.js';
 import { openRepository, type Repository } from '../../src/repository/repository.js';
+import { scanDisk } from '../../src/repository/scan.js';
 import { needRoot, run } from '../block-lab.js';
 import { failure, type Lab, makeLab } from '../operations/lab.js';
 
@@ -182,6 +185,16 @@ describe('a file that cannot be read', () => {
     await tag(lab.repo, { revision: `web@${second}`, action: 'set', tags: ['golden'] });
     expect(lab.repo.warnings).toEqual([]);
     expect(lab.repo.revisions('web')[1]).toMatchObject({ tags: ['golden'], protected: true });
+  });
+
+  test('a damaged state is told of each time, also when it has been damaged for long', async () => {
+    writeFileSync(inDisk('web', 'revisions', `${second}.state.json`), 'x');
+    const catalog = new MemoryCatalog();
+    const muchLater = Date.now() + 3_600_000;
+    for (let scan = 0; scan < 2; scan++) {
+      await scanDisk(catalog, lab.repo.layout, diskName('web'), muchLater);
+      expect(catalog.folder('web')?.problems).toEqual([expect.stringContaining('state.json is damaged')]);
+    }
   });
 
   test('a missing state file is a trusted revision without tags', async () => {
