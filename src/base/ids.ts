@@ -13,7 +13,8 @@ export type TagName = Branded<'TagName'>;
 
 const DISK = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const TAG = /^[a-z][a-z0-9_-]{0,31}$/;
-const REVISION = /^\d{8}T\d{6}Z-[0-9a-z]{4}$/;
+/** Without letters that are easily misread. */
+const REVISION = /^\d{8}T\d{6}Z-[0-9a-hjkmnp-tv-z]{4}$/;
 
 export function isDiskName(text: string): text is DiskName {
   return DISK.test(text);
