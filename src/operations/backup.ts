@@ -36,11 +36,13 @@ export interface BackupOptions extends LockOptions, JobOptions {
 
 export interface BackupOutcome extends BackupResult {
   readonly disk: string;
+  /** What was read: the spec that was given, or the last revision's. */
+  readonly source: string;
 }
 
 /** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
  *  no revision, and a disk that it would have begun is not there, unless there is sealed work to take over.
- *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
+ *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | FORMAT_TOO_NEW | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
 export async function backup(repo: Repository, options: BackupOptions): Promise<BackupOutcome> {
   const disk = diskName(options.disk);
   const tags = [...new Set((options.tags?.length ? options.tags : ['manual']).map(tagName))];
@@ -52,11 +54,12 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   const { lock, isNew } = await hold(repo, disk, options);
   try {
     await repo.refreshDisk(disk);
+    repo.requireKnownFormats(disk);
     const warnings = options.newSource === true ? [] : compareWithLast(repo, disk, description);
     const result = await noted(repo, disk, { description, tags }, () =>
       transfer(repo, { disk, lock, source, description, tags }, options),
     );
-    return { disk, ...result, warnings: [...warnings, ...result.warnings] };
+    return { disk, ...result, source: source.spec, warnings: [...warnings, ...result.warnings] };
   } catch (error) {
     lock.release();
     if (!isNew) throw error;
@@ -96,9 +99,16 @@ function chooseSource(repo: Repository, disk: DiskName, { source, size }: Backup
     typeof spec === 'string'
       ? parseSource(spec, size ?? (spec === 'stream:-' ? 'unknown' : undefined))
       : null;
-  if (known?.repeatable === true) return known;
+  if (known?.repeatable === true && known.spec === spec) return known;
+  if (known?.repeatable === true) throw strangeSpec(disk, String(spec));
   const what = `The last revision of “${disk}” was read from a stream or command, which is not run again by itself.`;
   throw new CairnError('USAGE', what, { hint: `Name the source: cairn backup ${disk} --source <spec>` });
+}
+
+/** A manifest is foreign: what it names is read only where that is the same file for everybody. */
+function strangeSpec(disk: DiskName, spec: string): CairnError {
+  const what = `The last revision of “${disk}” names “${visible(spec)}” as its source, which is no absolute path.`;
+  return new CairnError('USAGE', what, { hint: `Name the source: cairn backup ${disk} --source <path>` });
 }
 
 /** A repository that backs itself up grows while it is read. */

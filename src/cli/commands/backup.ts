@@ -1,6 +1,7 @@
 /** cairn backup <disk> */
 import type { Command } from 'commander';
 import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
+import { visible } from '../../base/visible.js';
 import type { BackupOutcome } from '../../operations/backup.js';
 import type { CliContext } from '../context.js';
 import { count } from '../count.js';
@@ -47,7 +48,7 @@ export function register(program: Command, context: CliContext): void {
             onProgress: progress.update,
             waitMs: context.globals.waitMs,
           });
-          context.output.done(outcome, sentence(outcome));
+          context.output.done(outcome, sentence(outcome, source === undefined));
           if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
         } finally {
           progress.stop();
@@ -63,8 +64,8 @@ export function register(program: Command, context: CliContext): void {
   );
 }
 
-/** `vm1@…: 8 GiB disk, 82 MiB changed, 31 MiB stored, 4.1 s (live)` */
-export function sentence(outcome: BackupOutcome): string {
+/** `vm1@…: 8 GiB disk, 82 MiB changed, 31 MiB stored, 4.1 s (live)`, and what was read where that was not said. */
+export function sentence(outcome: BackupOutcome, tellSource = false): string {
   const { disk, revision, sizeBytes, changedBytes, storedBytes, durationMs, consistency, unchanged } =
     outcome;
   const { healedRecords } = outcome;
@@ -74,7 +75,8 @@ export function sentence(outcome: BackupOutcome): string {
   const healed =
     healedRecords === 0 ? '' : `; ${count(healedRecords, 'damaged record')} of earlier revisions mended`;
   const took = `${formatDuration(durationMs)} (${consistency})`;
-  return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${took}${healed}`;
+  const from = tellSource ? `\nread from ${visible(outcome.source)}, as the last revision was` : '';
+  return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${took}${healed}${from}`;
 }
 
 function parseStreamSize(text: string): number | 'unknown' {
