@@ -19,6 +19,8 @@ interface Box {
 /** Room between partitions that is smaller than this is alignment, not free space. */
 const FREE_BYTES_MIN = 4 * 1024 * 1024;
 const BOX_COLUMNS_MIN = 6;
+/** More than any table that is drawn: each is held against all others, and a manifest may name a hundred thousand. */
+const PARTITIONS_MAX = 1024;
 
 /** Null where there is nothing to draw, or too much for the width. Partitions that lie within another one, as logical
  *  ones do in their extended partition, are drawn and their container is not. */
@@ -27,6 +29,7 @@ export function partitionPicture(
   diskBytes: number,
   options: PictureOptions,
 ): string | null {
+  if (partitions.length > PARTITIONS_MAX) return null;
   const boxes = boxesOf(partitions, diskBytes);
   // One column for each line between boxes, and for both ends.
   const room = options.columns - boxes.length - 1;
@@ -70,7 +73,7 @@ function freeBox(fromBytes: number, toBytes: number): Box[] {
 function partitionBox({ number, name, fileSystem, offsetBytes, sizeBytes }: Partition): Box {
   const called = name || fileSystem?.label || '';
   const title = [number === 0 ? '' : String(number), visible(called)].filter((part) => part !== '').join(' ');
-  return { offsetBytes, sizeBytes, lines: [title, fileSystem?.kind ?? '–', formatBytes(sizeBytes)] };
+  return { offsetBytes, sizeBytes, lines: [title, visible(fileSystem?.kind ?? '–'), formatBytes(sizeBytes)] };
 }
 
 /** Every box gets what its text needs as far as possible, and the rest goes by size. */

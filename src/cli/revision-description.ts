@@ -28,7 +28,7 @@ export function describeRevision(shown: ShownRevision, options: DescriptionOptio
   const tableKind =
     table === null
       ? ''
-      : `${table.kind.toUpperCase()} ${table.diskId}, ${table.sectorSizeBytes}-byte sectors`;
+      : `${table.kind.toUpperCase()} ${visible(table.diskId)}, ${table.sectorSizeBytes}-byte sectors`;
   const fromBackup = table?.fromBackup === true ? ', read from its backup at the end of the disk' : '';
   const parts = [
     style.bold(`${shown.disk}@${shown.revision}`),
@@ -75,7 +75,7 @@ function partitionTable(partitions: readonly Partition[], style: Style): string 
     [
       { title: 'NUMBER', align: 'right', cell: ({ number }) => (number === 0 ? 'disk' : String(number)) },
       { title: 'NAME', cell: ({ name }) => visible(name ?? '') },
-      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => fileSystem?.kind ?? '' },
+      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => visible(fileSystem?.kind ?? '') },
       { title: 'LABEL', cell: ({ fileSystem }) => visible(fileSystem?.label ?? '') },
       { title: 'JOURNAL', cell: ({ fileSystem }) => journal(fileSystem) },
       { title: 'SIZE', align: 'right', cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
@@ -91,7 +91,7 @@ function volumeTable(volumes: readonly Volume[], style: Style): string {
   return renderTable<Volume>(
     [
       { title: 'VOLUME', cell: ({ group, name }) => visible(`${group}/${name}`) },
-      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => fileSystem?.kind ?? '' },
+      { title: 'FILE SYSTEM', cell: ({ fileSystem }) => visible(fileSystem?.kind ?? '') },
       { title: 'LABEL', cell: ({ fileSystem }) => visible(fileSystem?.label ?? '') },
       { title: 'JOURNAL', cell: ({ fileSystem }) => journal(fileSystem) },
       { title: 'SIZE', align: 'right', cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
