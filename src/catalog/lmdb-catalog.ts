@@ -6,7 +6,7 @@ import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catal
 import { packEntry, packFolder, unpackEntry, unpackFolder } from './packed-entry.js';
 import { DATA_FILE, writeSeal } from './seal.js';
 
-const LOCK_FILE = 'lock.mdb';
+export const LOCK_FILE = 'lock.mdb';
 /** Another number is another layout: such a catalog is emptied and filled anew. */
 const LAYOUT = 1;
 

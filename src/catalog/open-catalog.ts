@@ -1,12 +1,14 @@
 /** Which backing the catalog of a repository gets. */
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
 import type { Catalog } from './catalog.js';
-import { LmdbCatalog } from './lmdb-catalog.js';
+import { LmdbCatalog, LOCK_FILE } from './lmdb-catalog.js';
 import { MemoryCatalog } from './memory-catalog.js';
-import { isSound } from './seal.js';
+import { DATA_FILE, isSound, SEAL_FILE } from './seal.js';
+
+const CATALOG_FILES = [DATA_FILE, LOCK_FILE, SEAL_FILE];
 
 export interface OpenedCatalog {
   readonly catalog: Catalog;
@@ -22,7 +24,7 @@ export async function openCatalog(dir: string): Promise<OpenedCatalog> {
     makeDirectory(dir);
     readdirSync(dir);
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
-    if (!(await isSound(dir))) {
+    if (leadsElsewhere(dir) || !(await isSound(dir))) {
       warnings.push(`The catalog in ${visible(dir)} was damaged; it was made again from the manifests.`);
       discardCatalog(dir);
     }
@@ -36,6 +38,14 @@ export async function openCatalog(dir: string): Promise<OpenedCatalog> {
     );
     return { catalog: new MemoryCatalog(), warnings };
   }
+}
+
+/** Whether one of the catalog's files is something else, such as a link: LMDB would write to where it leads. */
+function leadsElsewhere(dir: string): boolean {
+  return CATALOG_FILES.some((name) => {
+    const stats = lstatSync(path.join(dir, name), { throwIfNoEntry: false });
+    return stats !== undefined && !stats.isFile();
+  });
 }
 
 /** Deletes the catalog's files and leaves its directory empty. Processes that have it open keep their unlinked copy,

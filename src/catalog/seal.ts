@@ -11,7 +11,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 
 export const DATA_FILE = 'data.mdb';
-const SEAL_FILE = 'seal';
+export const SEAL_FILE = 'seal';
 const EXAMINATION_MS_MAX = 60_000;
 
 /** Opens read-only and visits every record; any error or signal says that the catalog is no good. A database may be

@@ -3,10 +3,11 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'n
 import path from 'node:path';
 
 /** Replaces or makes `file` with mode 0600: written beside it, synced, renamed, its directory synced. Whatever instant
- *  the machine dies at, the old or the new file is there. */
+ *  the machine dies at, the old or the new file is there. What stood at its temporary name, a link say, is removed. */
 export function writeDurably(file: string, text: string): void {
   const temporary = `${file}.tmp`;
   try {
+    rmSync(temporary, { force: true });
     writeSynced(temporary, text);
     renameSync(temporary, file);
   } catch (error) {
@@ -27,7 +28,7 @@ export function syncDirectory(dir: string): void {
 }
 
 function writeSynced(file: string, text: string): void {
-  const fd = openSync(file, 'w', 0o600);
+  const fd = openSync(file, 'wx', 0o600);
   try {
     const bytes = Buffer.from(text);
     let written = 0;

@@ -1,6 +1,6 @@
 /** cairn.json: what makes a directory a repository. */
 import { randomUUID } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
@@ -90,11 +90,13 @@ function defaults(layout: Layout, fields: Record<string, unknown> | null): DiskD
 function readText(layout: Layout): string {
   let fd: number;
   try {
-    fd = openSync(layout.header, 'r');
+    // Without waiting for a writer where a pipe stands in its place.
+    fd = openSync(layout.header, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     throw cannotOpen(layout, cause as NodeJS.ErrnoException);
   }
   try {
+    if (!fstatSync(fd).isFile()) throw damaged(layout, 'it is no regular file');
     if (fstatSync(fd).size > SIZE_BYTES_MAX) throw damaged(layout, 'it is far too long');
     return readFileSync(fd, 'utf8');
   } finally {

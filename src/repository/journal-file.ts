@@ -5,6 +5,8 @@ import { visible } from '../base/visible.js';
 import { type JournalEntry, parseEntry } from './journal-entry.js';
 import { journalFile } from './layout.js';
 
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
+
 const CHUNK_BYTES = 16 * 1024;
 /** As far back as anybody looks: some two thousand lines. */
 const TAIL_BYTES_MAX = 1024 * 1024;
@@ -15,8 +17,9 @@ const NEWLINE = 0x0a;
 export function appendLines(diskDir: string, lines: readonly object[]): void {
   const file = journalFile(diskDir);
   try {
-    const fd = openSync(file, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, 0o600);
+    const fd = openSync(file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     try {
+      if (!fstatSync(fd).isFile()) throw new Error('it is no regular file');
       // A line that a power cut tore must not swallow these.
       const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
       const bytes = Buffer.from(`${endsTorn(fd) ? '\n' : ''}${text}`);
@@ -48,7 +51,7 @@ export function* entriesBackwards(diskDir: string): Generator<JournalEntry, void
 
 function* linesBackwards(file: string): Generator<string, void, undefined> {
   // What is no file but a pipe must not keep anybody waiting.
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  const fd = openSync(file, O_RDONLY | O_NONBLOCK);
   try {
     const { size } = fstatSync(fd);
     let [start, begun] = [size, Buffer.alloc(0)];

@@ -2,7 +2,7 @@
  *  before it is done, so that a line `started` without its `finished` or `failed` tells of a death; whoever takes the
  *  disk's lock next notes that, too (`settleDead`). */
 import { randomUUID } from 'node:crypto';
-import { readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
@@ -86,7 +86,13 @@ function describe(error: unknown): Details {
 
 function readLines(file: string): string[] {
   try {
-    return readFileSync(file, 'utf8').split('\n');
+    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw new Error('it is no regular file');
+      return readFileSync(fd, 'utf8').split('\n');
+    } finally {
+      closeSync(fd);
+    }
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw systemError(`${visible(file)} cannot be read`, cause);

@@ -56,6 +56,11 @@ export class Layout {
   }
 }
 
+/** The directories that a disk has in its own. */
+export function ownDirectories(diskDir: string): string[] {
+  return ['segments', 'revisions', 'retired'].map((name) => path.join(diskDir, name));
+}
+
 /** The log of everything done to the disk in `diskDir`. */
 export function journalFile(diskDir: string): string {
   return path.join(diskDir, 'log.jsonl');
