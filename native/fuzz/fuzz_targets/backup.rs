@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cairn_core::backup::{self, BackupParams, Source};
 use cairn_core::disk::DiskLock;
 use cairn_core::source::StreamSource;
-use cairn_fuzz::liar::{Lab, Plan, directory};
+use cairn_fuzz::liar::{self, Lab, Plan, directory};
 use cairn_fuzz::reading;
 use libfuzzer_sys::fuzz_target;
 
@@ -47,11 +47,8 @@ fuzz_target!(|input: (Plan, Vec<u8>, u16)| {
 
 /// Blocks as the liar makes them, and others; 0 gives zeros.
 fn image(seeds: &[u8], tail: usize) -> Vec<u8> {
-    let block = |&seed: &u8| {
-        let byte = move |at: usize| if at % 3 == 0 { seed } else { (at / 7) as u8 ^ seed };
-        (0..BLOCK).map(move |at| if seed == 0 { 0 } else { byte(at) })
-    };
-    let mut image: Vec<u8> = seeds.iter().take(BLOCKS_MAX).flat_map(block).collect();
+    let block = |&seed: &u8| if seed == 0 { vec![0; BLOCK] } else { liar::block(seed) };
+    let mut image = seeds.iter().take(BLOCKS_MAX).map(block).collect::<Vec<_>>().concat();
     image.resize(image.len() + tail, 1);
     image
 }

@@ -54,6 +54,11 @@ impl Lab {
     }
 }
 
+/// The content of a block of the common length, as records and the index by digest have it.
+pub fn block(seed: u8) -> Vec<u8> {
+    write::block(seed, None)
+}
+
 pub fn directory() -> PathBuf {
     Path::new(DIRECTORY).to_owned()
 }
