@@ -20,6 +20,7 @@ use crate::heal;
 use crate::io::{self, Files};
 use crate::job::{Control, Phase};
 use crate::manifest::{DiskFile, DiskPaths, Manifest, State};
+use crate::newer;
 use crate::retire::{self, Marks};
 use crate::revision::RevisionId;
 use crate::salvage::{self, Candidate};
@@ -149,7 +150,7 @@ pub fn repair(
         return Err(Error::InvalidArgument("repairing needs the lock of the disk".into()));
     }
     let (disk, error) = open(files, directory)?;
-    refuse_newer(&disk)?;
+    newer::refuse(Arc::clone(files), directory, newer::Depth::Everything)?;
     let mut done = Vec::new();
     if let Some(error) = error {
         if matches!(error, Error::TooNew { .. }) {
@@ -473,21 +474,6 @@ fn examine_records(disk: &Disk, traced: &Traced, found: &mut Examined) {
 
 fn damaged_list(disk: &Disk) -> Damaged {
     Damaged::read(&**disk.files(), &disk.paths().damaged()).unwrap_or_default()
-}
-
-/// # Errors
-/// `TooNew` where a file of the disk was made by a later version.
-fn refuse_newer(disk: &Disk) -> Result<()> {
-    let is_newer = |error: &Error| matches!(error, Error::TooNew { .. });
-    for revision in disk.revisions()? {
-        let manifest = disk.manifest(&revision).err();
-        let state = State::read(&**disk.files(), &disk.paths().state(&revision)).err();
-        if let Some(error) = manifest.into_iter().chain(state).find(is_newer) {
-            return Err(error);
-        }
-    }
-    let lists = unreadable_lists(disk).into_iter().map(|(_, error, _)| error);
-    lists.filter(is_newer).map(Err).next().unwrap_or(Ok(()))
 }
 
 /// A path as seen from the disk's directory.
