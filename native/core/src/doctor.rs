@@ -150,7 +150,7 @@ pub fn repair(
         return Err(Error::InvalidArgument("repairing needs the lock of the disk".into()));
     }
     let (disk, error) = open(files, directory)?;
-    newer::refuse(Arc::clone(files), directory, newer::Depth::Everything)?;
+    newer::refuse_on(&disk, newer::Depth::Everything)?;
     let mut done = Vec::new();
     if let Some(error) = error {
         if matches!(error, Error::TooNew { .. }) {

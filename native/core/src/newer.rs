@@ -33,9 +33,16 @@ pub enum Depth {
 /// # Errors
 /// `TooNew`.
 pub fn refuse(files: Arc<dyn Files>, directory: &Path, depth: Depth) -> Result<()> {
-    let Some(disk) = known(Disk::open(files, directory))? else { return Ok(()) };
+    known(Disk::open(files, directory))?.map_or(Ok(()), |disk| refuse_on(&disk, depth))
+}
+
+/// As [`refuse`], of a disk that is open.
+///
+/// # Errors
+/// `TooNew`.
+pub fn refuse_on(disk: &Disk, depth: Depth) -> Result<()> {
     let (files, paths) = (&**disk.files(), disk.paths());
-    known(Marks::read(&disk))?;
+    known(Marks::read(disk))?;
     known(Condemned::read(files, &paths.condemned()))?;
     known(Damaged::read(files, &paths.damaged()))?;
     let revisions = disk.revisions().unwrap_or_default();
@@ -45,19 +52,19 @@ pub fn refuse(files: Arc<dyn Files>, directory: &Path, depth: Depth) -> Result<(
         let manifest = known(disk.manifest(revision))?;
         known(State::read(files, &paths.state(revision)))?;
         if depth == Depth::Newest {
-            manifest.iter().try_for_each(|manifest| refuse_root(&disk, manifest))?;
+            manifest.iter().try_for_each(|manifest| refuse_root(disk, manifest))?;
         }
     }
     let skipped = if depth == Depth::Newest { segments.len().saturating_sub(1) } else { 0 };
     for &id in segments.iter().skip(skipped) {
-        refuse_segment(&disk, id)?;
+        refuse_segment(disk, id)?;
     }
     if depth == Depth::Everything {
-        for revision in retire::retired(&disk).unwrap_or_default() {
+        for revision in retire::retired(disk).unwrap_or_default() {
             known(Manifest::read(files, &paths.retired_manifest(&revision)))?;
         }
-        for revision in retire::unfinished(&disk).unwrap_or_default() {
-            known(Manifest::read(files, &retire::aside_of(&disk, &revision)))?;
+        for revision in retire::unfinished(disk).unwrap_or_default() {
+            known(Manifest::read(files, &retire::aside_of(disk, &revision)))?;
         }
     }
     Ok(())
