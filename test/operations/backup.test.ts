@@ -67,6 +67,7 @@ describe('a backup', () => {
       consistency: expect.stringMatching(/^(live|snapshot)$/),
       unchanged: false,
       parent: null,
+      source: file,
       comparison: { verdict: 'passed', checkedBytes: 300_001, differingBytes: 0, reason: null },
       healedRecords: 0,
       warnings: [],
