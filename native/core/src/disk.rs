@@ -13,7 +13,6 @@ use crate::error::{AtPath, Error, Result};
 use crate::io::{self, File, Files, Lock, Mode, OsFiles, Pin, TEMPORARY_SUFFIX};
 use crate::manifest::{DiskFile, DiskPaths, Manifest};
 use crate::map::Fanout;
-use crate::record::Kind;
 use crate::revision::RevisionId;
 use crate::segment::{self, IndexEntry, SEGMENT_LEN_TARGET, SegmentReader};
 use crate::text;
@@ -50,7 +49,7 @@ pub struct Disk {
 pub struct Leftovers {
     /// All with higher numbers.
     pub above: SegmentId,
-    /// Whether those that cannot be read, or hold no blocks, are of no use for certain.
+    /// Whether those that cannot be read are of no use for certain.
     pub unlink_unsealed: bool,
 }
 
@@ -222,11 +221,11 @@ impl Disk {
             match self.entries_to_adopt(id, leftovers) {
                 // A later version may need it.
                 Err(error @ Error::TooNew { .. }) => return Err(error),
-                Ok(Some(entries)) => {
+                Ok(entries) => {
                     adopt(id, &entries);
                     swept.adopted += 1;
                 }
-                Ok(None) | Err(_) if leftovers.unlink_unsealed => {
+                Err(_) if leftovers.unlink_unsealed => {
                     // It may have been left under its temporary name.
                     for path in [segment::temporary_path_of(&segments, id), segment::path_of(&segments, id)] {
                         match self.files.unlink(&path) {
@@ -236,7 +235,7 @@ impl Disk {
                     }
                     swept.unlinked += 1;
                 }
-                Ok(None) | Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {}
+                Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {}
                 // Left there unread, it would be pointed at as soon as it can be read again.
                 Err(error) => return Err(error),
             }
@@ -248,24 +247,22 @@ impl Disk {
     }
 
     /// What a segment of an interrupted backup holds, once its bytes and its name are as good as
-    /// those of a new one. `None` for map pages alone, which nobody can find again.
+    /// those of a new one. One of map pages alone is left to collect, too: where a manifest was lost,
+    /// they may be those of its revision.
     ///
     /// It has its name, so its syncs went well ([`SegmentWriter`](segment::SegmentWriter)). It is
     /// synced all the same, since it may have been copied here; and named anew, since the sync of
     /// the directory may have failed then, which a second one would say nothing of.
-    fn entries_to_adopt(&self, id: SegmentId, leftovers: Leftovers) -> Result<Option<Vec<IndexEntry>>> {
+    fn entries_to_adopt(&self, id: SegmentId, leftovers: Leftovers) -> Result<Vec<IndexEntry>> {
         let segments = self.paths.segments();
         let (reader, entries) = SegmentReader::open_with_entries(&*self.files, &segments, id)?;
-        if !entries.iter().any(|entry| entry.kind == Kind::Block) {
-            return Ok(None);
-        }
         reader.sync()?;
         if leftovers.unlink_unsealed {
             let (path, aside) = (segment::path_of(&segments, id), segment::temporary_path_of(&segments, id));
             self.files.rename(&path, &aside).at("naming", &aside)?;
             self.files.rename(&aside, &path).at("naming", &path)?;
         }
-        Ok(Some(entries))
+        Ok(entries)
     }
 }
 

@@ -141,7 +141,7 @@ fn mend_one(
         broken.iter().copied().partition(|broken| copy_of(broken).is_some());
     let mut parts = Parts::default();
     if is_lost {
-        let Some(found) = records_of(disk, id)? else {
+        let Some(found) = records_of(disk, id, broken)? else {
             healed.left.extend(broken);
             return Ok(());
         };
@@ -188,8 +188,9 @@ fn mend_one(
 }
 
 /// Sound records of a segment whose index is lost, found by a scan; none of one that is gone. `None`
-/// where its medium fails somewhere: what is there may be read another time.
-fn records_of(disk: &Disk, id: SegmentId) -> Result<Option<Vec<IndexEntry>>> {
+/// where its medium fails somewhere: what is there may be read another time. Map pages that a guest
+/// may have made up are left out, unless a pointer asks for them by their digest.
+fn records_of(disk: &Disk, id: SegmentId, wanted: &[Broken]) -> Result<Option<Vec<IndexEntry>>> {
     let (files, segments) = (&**disk.files(), disk.paths().segments());
     let path = segment::path_of(&segments, id);
     let file = match files.open(&path, Mode::Read).at("opening", &path) {
@@ -208,6 +209,12 @@ fn records_of(disk: &Disk, id: SegmentId) -> Result<Option<Vec<IndexEntry>>> {
         }
     }
     let scanned = segment::scan(files, &segments, id)?;
-    let is_sound = |entry: &IndexEntry| scanned.damaged.binary_search(&entry.ordinal).is_err();
-    Ok(Some(scanned.entries.iter().copied().filter(is_sound).collect()))
+    let wanted: HashSet<_> = wanted.iter().map(|broken| (broken.place.ordinal, broken.digest)).collect();
+    let is_believed = |entry: &IndexEntry| {
+        let is_sound = scanned.damaged.binary_search(&entry.ordinal).is_err();
+        let is_certain = scanned.uncertain.binary_search(&entry.ordinal).is_err();
+        is_sound
+            && (is_certain || entry.kind == Kind::Block || wanted.contains(&(entry.ordinal, entry.digest)))
+    };
+    Ok(Some(scanned.entries.iter().copied().filter(is_believed).collect()))
 }

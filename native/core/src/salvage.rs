@@ -83,7 +83,7 @@ pub struct Candidate {
     pub unindexed_records: u64,
     /// A collect has found that no revision needs the root, so this one was removed.
     pub is_condemned: bool,
-    /// A guest may have made it up: see [`crate::segment::scan`].
+    /// A guest may have made it up: see [`crate::segment::scan()`].
     pub is_uncertain: bool,
 }
 
