@@ -65,8 +65,9 @@ interface Cleared {
 /** What was there before is gone by then; a new file is removed again. */
 function partlyWritten(error: unknown, where: string): unknown {
   if (!(error instanceof CairnError)) return error;
-  const left = `${visible(where)} may hold a part of the image only; restore to it again.`;
-  return new CairnError(error.code, error.message, { hint: left, cause: error });
+  const left = `${visible(where)} may hold a part of the image only.`;
+  const hint = error.hint === undefined ? `${left} Restore to it again.` : `${left} ${error.hint}`;
+  return new CairnError(error.code, error.message, { hint, cause: error });
 }
 
 /** @throws {CairnError} USAGE for a terminal */

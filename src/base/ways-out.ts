@@ -1,0 +1,10 @@
+/** What a person can do about an error, where that holds wherever the error comes from. */
+
+export const OUT_OF_FULL =
+  'Make room on that file system (“df” and “df -i” show whether bytes or inodes are missing) and run it again; what was there before is untouched.';
+
+export const OUT_OF_READ_ONLY =
+  'That file system is mounted read-only; choose another, or remount it. Where it has become so by itself, the kernel log (dmesg) says why.';
+
+export const OUT_OF_FAILING =
+  'Look at the kernel log (dmesg) and at the medium, and copy what can still be read before anything else is tried.';
