@@ -4,6 +4,7 @@
  *  directories and reads the differences. One interface, two backings: LMDB in the repository, and memory where the
  *  repository cannot be written. */
 import type { RevisionRow } from '../base/revision-row.js';
+import type { Lack } from './footing.js';
 import type { Identity } from './identity.js';
 
 /** One revision, and the files that it was read from. */
@@ -33,6 +34,8 @@ export interface CatalogChange {
 
 export interface Catalog extends AsyncDisposable {
   readonly backing: 'lmdb' | 'memory';
+  /** What it lacks to be used any further, which may come at any time; whoever would use it asks first. */
+  lack(): Lack | null;
   /** Rises whenever the listing changes, whichever process changed it. */
   generation(): number;
   /** Sorted. */
@@ -44,6 +47,6 @@ export interface Catalog extends AsyncDisposable {
   update(disk: string, change: CatalogChange): Promise<void>;
   /** Drops a disk with all its entries, in one transaction. */
   forget(disk: string): Promise<void>;
-  /** Idempotent. */
+  /** Idempotent. Where something is lacking it may stay open until the process ends. */
   close(): Promise<void>;
 }

@@ -3,8 +3,9 @@ import { chmodSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catalog.js';
+import { DATA_FILE, type Lack, lackOfFooting } from './footing.js';
 import { packEntry, packFolder, unpackEntry, unpackFolder } from './packed-entry.js';
-import { DATA_FILE, writeSeal } from './seal.js';
+import { writeSeal } from './seal.js';
 
 export const LOCK_FILE = 'lock.mdb';
 /** Another number is another layout: such a catalog is emptied and filled anew. */
@@ -42,6 +43,10 @@ export class LmdbCatalog implements Catalog {
       await root.close();
       throw error;
     }
+  }
+
+  lack(): Lack | null {
+    return lackOfFooting(this.#dir);
   }
 
   generation(): number {
@@ -86,7 +91,8 @@ export class LmdbCatalog implements Catalog {
   async close(): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
-    await this.#root.close();
+    if (this.lack() === null) await this.#root.close();
+    else leaveOpen(this.#root);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -110,6 +116,15 @@ export class LmdbCatalog implements Catalog {
     });
     writeSeal(this.#dir);
   }
+}
+
+const leftOpen: RootDatabase[] = [];
+
+/** Closing writes to a mapping, too. It is done by whoever collects garbage and by Node when it ends by itself, so the
+ *  one must not find it and the other is forestalled. */
+function leaveOpen(root: RootDatabase): void {
+  if (leftOpen.length === 0) process.once('exit', (code) => process.exit(code));
+  leftOpen.push(root);
 }
 
 /** Only where it is not so yet: a change of mode is a change of the file, which would no longer fit its seal. */

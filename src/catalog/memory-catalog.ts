@@ -11,6 +11,10 @@ export class MemoryCatalog implements Catalog {
   readonly #disks = new Map<string, Disk>();
   #generation = 0;
 
+  lack(): null {
+    return null;
+  }
+
   generation(): number {
     return this.#generation;
   }

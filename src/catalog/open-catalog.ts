@@ -1,12 +1,13 @@
 /** Which backing the catalog of a repository gets. */
 import { accessSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { CairnError } from '../base/errors.js';
+import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import type { Catalog } from './catalog.js';
+import { DATA_FILE, type Lack, lackOfFooting } from './footing.js';
 import { LmdbCatalog, LOCK_FILE } from './lmdb-catalog.js';
 import { MemoryCatalog } from './memory-catalog.js';
-import { DATA_FILE, isSound, SEAL_FILE } from './seal.js';
+import { isSound, SEAL_FILE } from './seal.js';
 
 const CATALOG_FILES = [DATA_FILE, LOCK_FILE, SEAL_FILE];
 
@@ -24,6 +25,8 @@ export async function openCatalog(dir: string): Promise<OpenedCatalog> {
     makeDirectory(dir);
     readdirSync(dir);
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
+    const lack = lackOfFooting(dir);
+    if (lack !== null) return { catalog: new MemoryCatalog(), warnings: sayLack(dir, lack) };
     if (leadsElsewhere(dir) || !(await isSound(dir))) {
       warnings.push(`The catalog in ${visible(dir)} was damaged; it was made again from the manifests.`);
       discardCatalog(dir);
@@ -48,19 +51,23 @@ function leadsElsewhere(dir: string): boolean {
   });
 }
 
+/** Why there is none on the file system; a repository that just cannot be written needs no words. */
+export function sayLack(dir: string, lack: Lack): string[] {
+  if (lack === 'read-only') return [];
+  const why = lack === 'space' ? 'hardly any space is left there' : 'the medium or its file system fails';
+  return [`The catalog in ${visible(dir)} is not used, because ${why}; this works without it.`];
+}
+
 /** Deletes the catalog's files and leaves its directory empty. Processes that have it open keep their unlinked copy,
  *  which they go on comparing with the directories.
- *  @throws {CairnError} READ_ONLY */
+ *  @throws {CairnError} READ_ONLY | NOT_PERMITTED | IO */
 export function discardCatalog(dir: string): void {
   try {
     makeDirectory(dir);
     // The directory itself stays: it may be a mount point or a link to a local file system.
     for (const name of readdirSync(dir)) rmSync(path.join(dir, name), { recursive: true, force: true });
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new CairnError('READ_ONLY', `The catalog in ${visible(dir)} cannot be replaced (${code}).`, {
-      cause,
-    });
+    throw systemError(`The catalog in ${visible(dir)} cannot be replaced`, cause);
   }
 }
 

@@ -9,8 +9,8 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { DATA_FILE, isReadable } from './footing.js';
 
-export const DATA_FILE = 'data.mdb';
 export const SEAL_FILE = 'seal';
 const EXAMINATION_MS_MAX = 60_000;
 
@@ -42,7 +42,7 @@ export async function isSound(dir: string): Promise<boolean> {
     const file = statSync(path.join(dir, DATA_FILE), { throwIfNoEntry: false });
     // LMDB begins with an empty file, and takes one for new.
     if (file === undefined || file.size === 0) return true;
-    if (isSealed(dir)) return true;
+    if (isSealed(dir) && isReadable(dir)) return true;
     const lmdb = createRequire(import.meta.url).resolve('lmdb');
     const options = { timeout: EXAMINATION_MS_MAX, env: {} };
     const before = fingerprint(dir);

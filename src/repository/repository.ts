@@ -7,9 +7,10 @@ import { type DiskName, diskName, isRevisionId } from '../base/ids.js';
 import { type Logger, silentLog } from '../base/log.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { visible } from '../base/visible.js';
+import { OUT_OF_FAILING } from '../base/ways-out.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { MemoryCatalog } from '../catalog/memory-catalog.js';
-import { discardCatalog, openCatalog } from '../catalog/open-catalog.js';
+import { discardCatalog, openCatalog, sayLack } from '../catalog/open-catalog.js';
 import { type Manifest, readManifest, refuseNewer } from '../native/index.js';
 import {
   noSuchDisk,
@@ -216,16 +217,24 @@ export class Repository implements AsyncDisposable {
 
   /** A catalog that fails, on a full file system say, is left for one in memory: it is only a cache. */
   async #scan(disks: () => readonly string[]): Promise<void> {
+    const lack = this.#catalog.lack();
+    // What is known stays known; in memory nothing would be.
+    if (lack === 'failing') throw failing(this.dir);
+    if (lack !== null) return await this.#goOnInMemory(sayLack(this.layout.catalog, lack));
     try {
       await this.#scanAll(disks());
     } catch (error) {
       if (error instanceof CairnError || this.#catalog.backing === 'memory') throw error;
       const reason = visible(error instanceof Error ? error.message : String(error));
-      this.#catalogWarnings.push(`The catalog cannot be written (${reason}); working without it.`);
-      await this.#catalog.close();
-      this.#catalog = new MemoryCatalog();
-      await this.#scanAll(listDisks(this.layout).disks);
+      await this.#goOnInMemory([`The catalog cannot be written (${reason}); working without it.`]);
     }
+  }
+
+  async #goOnInMemory(warnings: readonly string[]): Promise<void> {
+    this.#catalogWarnings.push(...warnings);
+    await this.#catalog.close();
+    this.#catalog = new MemoryCatalog();
+    await this.#scanAll(listDisks(this.layout).disks);
   }
 
   async #scanAll(disks: readonly string[]): Promise<void> {
@@ -257,4 +266,10 @@ function isWritable(dir: string): boolean {
   } catch {
     return false;
   }
+}
+
+function failing(dir: string): CairnError {
+  return new CairnError('IO', `The file system of the repository ${visible(dir)} fails.`, {
+    hint: OUT_OF_FAILING,
+  });
 }
