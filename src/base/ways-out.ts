@@ -8,3 +8,7 @@ export const OUT_OF_READ_ONLY =
 
 export const OUT_OF_FAILING =
   'Look at the kernel log (dmesg) and at the medium, and copy what can still be read before anything else is tried.';
+
+/** For a file of the repository that is damaged or missing. */
+export const OUT_OF_DAMAGE =
+  'Nothing else is touched by it. Put the file back from a copy of the repository if there is one; “cairn doctor” shows what else is wrong.';

@@ -1,8 +1,10 @@
 /** cairn.json: what makes a directory a repository. */
 import { randomUUID } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
+import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import type { Codec } from '../native/index.js';
 import { writeDurably } from './durable.js';
@@ -27,6 +29,8 @@ export const BLOCK_SIZE_BYTES_DEFAULT = 64 * 1024;
 export const COMPRESSION_DEFAULT: Codec = 'zstd';
 export const CODECS: readonly Codec[] = ['zstd', 'lz4', 'plain'];
 const SIZE_BYTES_MAX = 1024 ** 2;
+/** What open(2) says of a path that leads to nothing. */
+const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** A power of two from 4 KiB to 4 MiB. */
@@ -34,7 +38,7 @@ export function isBlockSize(bytes: number): boolean {
   return Number.isInteger(Math.log2(bytes)) && bytes >= 4096 && bytes <= 4 * 1024 ** 2;
 }
 
-/** @throws {CairnError} NOT_A_REPOSITORY | NOT_PERMITTED | FORMAT_TOO_NEW | CORRUPT */
+/** @throws {CairnError} NOT_A_REPOSITORY | NOT_PERMITTED | FORMAT_TOO_NEW | CORRUPT | IO */
 export function readHeader(layout: Layout): RepositoryHeader {
   const text = readText(layout);
   let parsed: unknown;
@@ -99,6 +103,10 @@ function readText(layout: Layout): string {
     if (!fstatSync(fd).isFile()) throw damaged(layout, 'it is no regular file');
     if (fstatSync(fd).size > SIZE_BYTES_MAX) throw damaged(layout, 'it is far too long');
     return readFileSync(fd, 'utf8');
+  } catch (cause) {
+    throw cause instanceof CairnError
+      ? cause
+      : systemError(`${visible(layout.header)} cannot be read`, cause);
   } finally {
     closeSync(fd);
   }
@@ -112,17 +120,31 @@ function cannotOpen(layout: Layout, cause: NodeJS.ErrnoException): CairnError {
       cause,
     });
   }
+  if (!ABSENT.has(cause.code ?? '')) return systemError(`${visible(layout.header)} cannot be read`, cause);
+  if (holdsDisks(layout)) return lost(`${visible(layout.header)} is missing, though there are disks.`, cause);
   const why =
-    cause.code === 'ENOENT' ? 'it holds no cairn.json' : `cairn.json cannot be read (${cause.code})`;
+    cause.code === 'ENOENT' ? 'it holds no cairn.json' : `cairn.json cannot be there (${cause.code})`;
   return new CairnError('NOT_A_REPOSITORY', `${dir} is not a Cairn repository: ${why}.`, {
     hint: `Check -r or CAIRN_REPOSITORY, or make one with “cairn init -r ${dir}”.`,
     cause,
   });
 }
 
+function holdsDisks(layout: Layout): boolean {
+  try {
+    return readdirSync(layout.disks).some((name) => existsSync(path.join(layout.disks, name, 'disk.json')));
+  } catch {
+    return false;
+  }
+}
+
 function damaged(layout: Layout, why: string, cause?: unknown): CairnError {
-  return new CairnError('CORRUPT', `${visible(layout.header)} is damaged: ${why}.`, {
-    hint: 'The disks do not depend on it: put a copy back, or move disks/ into a new repository made by “cairn init”.',
+  return lost(`${visible(layout.header)} is damaged: ${why}.`, cause);
+}
+
+function lost(message: string, cause: unknown): CairnError {
+  return new CairnError('CORRUPT', message, {
+    hint: 'The disks do not depend on it: put a copy back, or make a new repository with “cairn init” and move the directories in disks/ to its own.',
     cause,
   });
 }

@@ -1,5 +1,4 @@
 /** An open repository: the disks' directories and the catalog as one. What the directories hold is the truth. */
-import { accessSync, constants, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { systemClock } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
@@ -7,7 +6,7 @@ import { type DiskName, diskName, isRevisionId } from '../base/ids.js';
 import { type Logger, silentLog } from '../base/log.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { visible } from '../base/visible.js';
-import { OUT_OF_FAILING } from '../base/ways-out.js';
+import { OUT_OF_DAMAGE, OUT_OF_FAILING } from '../base/ways-out.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { MemoryCatalog } from '../catalog/memory-catalog.js';
 import { discardCatalog, openCatalog, sayLack } from '../catalog/open-catalog.js';
@@ -19,9 +18,10 @@ import {
   type ResolveOptions,
   resolveRevision,
 } from '../policy/expression.js';
+import { isWritable, realDirectory } from './access.js';
 import { type DiskDefaults, type RepositoryHeader, readHeader } from './header.js';
 import { Layout } from './layout.js';
-import { listDisks, scanDisk } from './scan.js';
+import { listDisks, listRevisions, scanDisk } from './scan.js';
 
 export type { RevisionRow } from '../base/revision-row.js';
 export { initRepository } from './init.js';
@@ -34,8 +34,7 @@ export interface OpenOptions {
  *  be written, the catalog is in memory and all that only reads works.
  *  @throws {CairnError} NOT_A_REPOSITORY | NOT_PERMITTED | FORMAT_TOO_NEW, before anything is written | CORRUPT | IO */
 export async function openRepository(dir: string, options: OpenOptions = {}): Promise<Repository> {
-  const resolved = path.resolve(dir);
-  const layout = new Layout(isThere(resolved) ? realpathSync(resolved) : resolved);
+  const layout = new Layout(realDirectory(path.resolve(dir)));
   const header = readHeader(layout);
   const { catalog, warnings } = await openCatalog(layout.catalog);
   const repository = new Repository(layout, header, catalog, warnings, options.log ?? silentLog);
@@ -59,6 +58,8 @@ export class Repository implements AsyncDisposable {
   #catalog: Catalog;
   #catalogWarnings: string[];
   #scanWarnings: string[] = [];
+  /** Disks whose directories could not be read when that was last tried. */
+  readonly #unread = new Map<string, CairnError>();
   #listing = '';
 
   /** Use `openRepository`. */
@@ -66,7 +67,7 @@ export class Repository implements AsyncDisposable {
     this.layout = layout;
     this.id = header.id;
     this.defaults = header.defaults;
-    this.writable = isWritable(layout.dir) && isWritable(layout.disks);
+    this.writable = isWritable(layout);
     this.log = log;
     this.#catalog = catalog;
     this.#catalogWarnings = warnings;
@@ -79,11 +80,15 @@ export class Repository implements AsyncDisposable {
   /** Sentences about what was found when the directories were last read. */
   get warnings(): string[] {
     const problems = this.disks().flatMap((disk) => this.#catalog.folder(disk)?.problems ?? []);
-    return [...this.#catalogWarnings, ...this.#scanWarnings, ...problems];
+    const unread = [...this.#unread].map(
+      ([disk, { message }]) => `${message} What is known of “${disk}” may be out of date.`,
+    );
+    return [...this.#catalogWarnings, ...this.#scanWarnings, ...unread, ...problems];
   }
 
   /** Reads again what changed in the directories; true when the listing is another than at the last call, whoever
-   *  changed it. Where nothing changed this is one stat(2) for each disk.
+   *  changed it. Where nothing changed this is one stat(2) for each disk. A disk whose directory cannot be read keeps
+   *  the others from nothing: it is warned of.
    *  @throws {CairnError} IO | NOT_PERMITTED */
   async refresh(): Promise<boolean> {
     const { disks, warnings } = listDisks(this.layout);
@@ -92,9 +97,12 @@ export class Repository implements AsyncDisposable {
     return this.#noticeListing();
   }
 
-  /** As `refresh`, for one disk: what an operation does after it has changed something. */
+  /** As `refresh`, for one disk: what an operation does before and after it changes something.
+   *  @throws {CairnError} IO | NOT_PERMITTED */
   async refreshDisk(disk: string): Promise<void> {
     await this.#scan(() => [disk]);
+    const error = this.#unread.get(disk);
+    if (error !== undefined) throw error;
   }
 
   /** Sorted. */
@@ -130,15 +138,17 @@ export class Repository implements AsyncDisposable {
   /** @throws {CairnError} USAGE | NO_SUCH_DISK */
   requireDisk(disk: string): DiskName {
     const name = diskName(disk);
-    if (!this.hasDisk(name)) throw noSuchDisk(name, this.disks());
+    if (!this.hasDisk(name)) throw this.#unread.get(name) ?? noSuchDisk(name, this.disks());
     return name;
   }
 
   /** The revision that an expression means.
-   *  @throws {CairnError} USAGE | NO_SUCH_DISK | NO_SUCH_REVISION | AMBIGUOUS_REVISION */
+   *  @throws {CairnError} USAGE | NO_SUCH_DISK | NO_SUCH_REVISION | AMBIGUOUS_REVISION; CORRUPT where it is there and
+   *  its manifest cannot be read */
   find(expression: string, options: ResolveOptions): Resolved {
-    const { disk } = parseExpression(expression);
+    const { disk, selector } = parseExpression(expression);
     const rows = this.revisions(disk);
+    this.#refuseUnreadable(disk, selector, rows);
     if (rows.length > 0) return resolveRevision(rows, expression, options);
     throw new CairnError('NO_SUCH_REVISION', `Disk “${disk}” has no revision yet.`, {
       hint: `Take one with “cairn backup ${disk} --source <path>”.`,
@@ -159,7 +169,7 @@ export class Repository implements AsyncDisposable {
       if (isRevisionId(revision))
         return { ...readManifest(this.layout.manifest(name, revision)), disk: name };
     } catch (error) {
-      if (!(error instanceof CairnError) || error.code !== 'NOT_FOUND') throw error;
+      if (!(error instanceof CairnError) || error.code !== 'NOT_FOUND') throw withWayOut(error);
     }
     throw new CairnError('NO_SUCH_REVISION', `Disk “${name}” has no revision “${visible(revision)}”.`, {
       hint: `See “cairn list ${name}”.`,
@@ -178,7 +188,7 @@ export class Repository implements AsyncDisposable {
   requireWritable(): void {
     if (this.writable) return;
     throw new CairnError('READ_ONLY', `The repository ${visible(this.dir)} cannot be written.`, {
-      hint: 'Mount it read-write, or run cairn as its owner.',
+      hint: 'Mount it read-write, or run cairn as its owner. Where it has become read-only by itself, the kernel log (dmesg) says why.',
     });
   }
 
@@ -215,6 +225,16 @@ export class Repository implements AsyncDisposable {
     await this.close();
   }
 
+  /** What is meant must not be said to be missing where it only cannot be read.
+   *  @throws {CairnError} CORRUPT | FORMAT_TOO_NEW | IO */
+  #refuseUnreadable(disk: DiskName, selector: string | null, rows: readonly RevisionRow[]): void {
+    if (rows.some((row) => row.revision === selector) || this.#unread.has(disk)) return;
+    const stored = listRevisions(this.layout, disk);
+    const only = rows.length === 0 ? stored.at(-1) : undefined;
+    const meant = stored.find((revision) => revision === selector) ?? only;
+    if (meant !== undefined) this.manifest(disk, meant);
+  }
+
   /** A catalog that fails, on a full file system say, is left for one in memory: it is only a cache. */
   async #scan(disks: () => readonly string[]): Promise<void> {
     const lack = this.#catalog.lack();
@@ -239,7 +259,13 @@ export class Repository implements AsyncDisposable {
 
   async #scanAll(disks: readonly string[]): Promise<void> {
     for (const disk of disks) {
-      await scanDisk(this.#catalog, this.layout, diskName(disk), systemClock().getTime());
+      try {
+        await scanDisk(this.#catalog, this.layout, diskName(disk), systemClock().getTime());
+        this.#unread.delete(disk);
+      } catch (error) {
+        if (!(error instanceof CairnError) || error.code === 'INTERNAL') throw error;
+        this.#unread.set(disk, error);
+      }
     }
   }
 
@@ -250,22 +276,9 @@ export class Repository implements AsyncDisposable {
   }
 }
 
-function isThere(dir: string): boolean {
-  try {
-    accessSync(dir);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function isWritable(dir: string): boolean {
-  try {
-    accessSync(dir, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof CairnError) || error.code !== 'CORRUPT') return error;
+  return new CairnError('CORRUPT', error.message, { hint: OUT_OF_DAMAGE, cause: error });
 }
 
 function failing(dir: string): CairnError {

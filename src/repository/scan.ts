@@ -11,6 +11,7 @@ import { type DiskName, isDiskName, type RevisionId } from '../base/ids.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
+import { OUT_OF_DAMAGE } from '../base/ways-out.js';
 import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from '../catalog/catalog.js';
 import { ABSENT, type Identity, identityOf, isUnchanged } from '../catalog/identity.js';
 import { readManifest, readState, type StateFile } from '../native/index.js';
@@ -19,8 +20,8 @@ import { type Layout, revisionOfManifest } from './layout.js';
 /** What a state file that cannot be read is taken for: nobody removes what may have been protected. */
 export const STATE_UNREADABLE: StateFile = { tags: [], trust: 'trusted', protected: true };
 
-/** Names in `disks/` that are disks, and sentences about those that are neither that nor hidden.
- *  @throws {CairnError} IO | NOT_PERMITTED */
+/** Names in `disks/` that are disks or cannot be looked at, and sentences about those that are neither that nor hidden.
+ *  @throws {CairnError} IO | NOT_PERMITTED where `disks/` itself cannot be listed */
 export function listDisks(layout: Layout): { disks: DiskName[]; warnings: string[] } {
   const disks: DiskName[] = [];
   const warnings: string[] = [];
@@ -29,10 +30,17 @@ export function listDisks(layout: Layout): { disks: DiskName[]; warnings: string
     const shown = visible(path.join(layout.disks, entry.name));
     if (!isDiskName(entry.name))
       warnings.push(`${shown} is left out: its name cannot be a disk's. Rename it.`);
-    else if (statOf(layout.revisions(entry.name)) !== undefined) disks.push(entry.name);
+    else if (mayBeThere(layout.revisions(entry.name))) disks.push(entry.name);
     else warnings.push(`${shown} is left out: it holds no revisions directory, so it is not a disk.`);
   }
   return { disks, warnings };
+}
+
+/** Ids of all revisions of a disk that have a manifest, readable or not, in rising order.
+ *  @throws {CairnError} IO | NOT_PERMITTED */
+export function listRevisions(layout: Layout, disk: DiskName): RevisionId[] {
+  const names = readDirectory(layout.revisions(disk)).map(({ name }) => revisionOfManifest(name));
+  return names.filter((revision) => revision !== null).sort();
 }
 
 /** Brings the catalog's rows of one disk up to date; a disk that is gone is forgotten. `nowMs` is taken before.
@@ -121,7 +129,7 @@ class DiskScan {
   ): { row: RevisionRow; stateIsGood: boolean } | null {
     const manifest = this.#attempt(
       () => readManifest(manifestFile),
-      () => 'It is left out of listings.',
+      () => `It is left out of listings. ${OUT_OF_DAMAGE}`,
     );
     if (manifest === null) return null;
     const good = this.#attempt(() => readState(stateFile), ofState);
@@ -169,8 +177,21 @@ function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** @throws {CairnError} IO | NOT_PERMITTED */
 function statOf(file: string): Stats | undefined {
-  return statSync(file, { throwIfNoEntry: false });
+  try {
+    return statSync(file, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw systemError(`${visible(file)} cannot be looked at`, cause);
+  }
+}
+
+function mayBeThere(file: string): boolean {
+  try {
+    return statOf(file) !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 function readDirectory(dir: string): Dirent[] {
@@ -183,5 +204,11 @@ function readDirectory(dir: string): Dirent[] {
 
 function leadsToDirectory(dir: string, entry: Dirent): boolean {
   if (entry.isDirectory()) return true;
-  return entry.isSymbolicLink() && statOf(path.join(dir, entry.name))?.isDirectory() === true;
+  if (!entry.isSymbolicLink()) return false;
+  try {
+    return statOf(path.join(dir, entry.name))?.isDirectory() === true;
+  } catch {
+    // What is behind it is looked at, and told, like any disk.
+    return true;
+  }
 }
