@@ -1,8 +1,8 @@
 /** Retention: taking expired tags off, and removing revisions that have none left. */
 import { readdirSync } from 'node:fs';
 import { systemClock } from '../base/clock.js';
-import type { DiskName } from '../base/ids.js';
-import { isRevisionId } from '../base/ids.js';
+import { CairnError } from '../base/errors.js';
+import { type DiskName, isRevisionId } from '../base/ids.js';
 import type { Schedule } from '../base/schedule.js';
 import { type DiskLock, readState, retireRevisions, writeState } from '../native/index.js';
 import { type Decision, retention } from '../policy/retention.js';
@@ -132,16 +132,21 @@ async function giveBack(
   const { waitMs, signal, dryRun = false } = options;
   const without = dryRun ? removed : [];
   const onProgress = options.onProgress?.(disk);
-  const { warnings, ...collected } = await collectDisk(repo, disk, {
-    waitMs,
-    signal,
-    dryRun,
-    without,
-    onProgress,
+  const collecting = collectDisk(repo, disk, { waitMs, signal, dryRun, without, onProgress });
+  const { warnings, ...collected } = await collecting.catch((error: unknown) => {
+    throw dryRun ? error : afterRemoving(removed.length, error);
   });
   outcome.collected.push(collected);
   outcome.freedBytes += collected.freedBytes;
   outcome.warnings.push(...warnings);
+}
+
+/** What was removed is gone, whatever becomes of the space. */
+function afterRemoving(removed: number, error: unknown): unknown {
+  if (!(error instanceof CairnError) || removed === 0) return error;
+  const many = removed === 1 ? '1 revision was' : `${removed} revisions were`;
+  const message = `${many} removed, but the space did not come back: ${error.message}`;
+  return new CairnError(error.code, message, { hint: error.hint, cause: error });
 }
 
 /** Whether revisions that were removed before wait for a collect. */
