@@ -197,6 +197,8 @@ export interface Manifest {
   readonly blockSizeBytes: number;
   readonly codec: Codec;
   readonly map: { readonly fanout: number; readonly height: number; readonly root: MapRoot | null };
+  /** New segments have had higher numbers ever since. */
+  readonly highestSegment: number;
   readonly imageDigest: string;
   readonly parent: string | null;
   readonly counters: {

@@ -1,6 +1,4 @@
 /** Taking a revision of a disk. */
-import { existsSync, readdirSync } from 'node:fs';
-import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
 import { visible } from '../base/visible.js';
@@ -11,14 +9,16 @@ import {
   startBackup,
   startHeldBackup,
 } from '../native/index.js';
-import { makeDiskDirectory, removeDiskDirectory } from '../repository/disk-directory.js';
+import { makeDiskDirectory } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { startOperation } from '../repository/journal.js';
+import { highestSegment } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
 import type { OpenSource, Source, SourceDescription } from '../source/source.js';
 import { liesIn } from '../target/mounts.js';
+import { clearedUp, removeEmpty } from './failed-backup.js';
 import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 
@@ -41,7 +41,8 @@ export interface BackupOutcome extends BackupResult {
 }
 
 /** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
- *  no revision, and a disk that it would have begun is not there, unless there is sealed work to take over.
+ *  no revision, and a disk that it would have begun is not there, unless there is sealed work to take over. One that
+ *  found no space leaves nothing.
  *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | FORMAT_TOO_NEW | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
 export async function backup(repo: Repository, options: BackupOptions): Promise<BackupOutcome> {
   const disk = diskName(options.disk);
@@ -52,7 +53,9 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   const description = await source.inspect();
   refuseOwnFiles(repo, description);
   const { lock, isNew } = await hold(repo, disk, options);
+  let segmentsBefore = Number.POSITIVE_INFINITY;
   try {
+    segmentsBefore = highestSegment(repo.layout, disk);
     await repo.refreshDisk(disk);
     repo.requireKnownFormats(disk);
     const warnings = options.newSource === true ? [] : compareWithLast(repo, disk, description);
@@ -62,28 +65,10 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     return { disk, ...result, source: source.spec, warnings: [...warnings, ...result.warnings] };
   } catch (error) {
     lock.release();
-    if (!isNew) throw error;
-    if (leavesWork(repo, disk, error)) throw adoptable(error);
-    await removeEmpty(repo, disk);
-    throw error;
+    throw await clearedUp(repo, disk, isNew, segmentsBefore, error);
   } finally {
     lock.release();
   }
-}
-
-function adoptable(error: unknown): unknown {
-  if (!(error instanceof CairnError)) return error;
-  const hint =
-    'No revision was taken. What was stored so far is kept, and the next backup of the disk goes on from it.';
-  return new CairnError(error.code, error.message, { hint, cause: error });
-}
-
-/** Whether an interrupted first backup has sealed segments, which the next one takes over instead of reading and
- *  compressing everything again. */
-function leavesWork(repo: Repository, disk: DiskName, error: unknown): boolean {
-  const interrupted = error instanceof CairnError && error.code === 'CANCELLED';
-  const segments = path.join(repo.diskDir(disk), 'segments');
-  return interrupted && existsSync(segments) && readdirSync(segments).length > 0;
 }
 
 function chooseSource(repo: Repository, disk: DiskName, { source, size }: BackupOptions): Source {
@@ -176,13 +161,25 @@ async function noted(
   const started = startOperation(diskDir, 'backup', { source: description.spec, tags }, { underLock: true });
   try {
     const result = await work();
-    await repo.refreshDisk(disk);
     const { warnings, ...details } = result;
-    const warning = noteFinished(repo, started, diskDir, { ...details, warnings });
-    return warning === null ? result : { ...result, warnings: [...warnings, warning] };
+    const unlisted = await refreshed(repo, disk);
+    const unnoted = noteFinished(started, diskDir, { ...details, warnings });
+    return { ...result, warnings: [...warnings, ...unlisted, ...(unnoted === null ? [] : [unnoted])] };
   } catch (error) {
     noteFailed(repo, started, diskDir, error);
     throw error;
+  }
+}
+
+/** A revision that is taken stays taken, whatever becomes of its listing.
+ *  @returns warnings */
+async function refreshed(repo: Repository, disk: DiskName): Promise<string[]> {
+  try {
+    await repo.refreshDisk(disk);
+    return [];
+  } catch (error) {
+    if (!(error instanceof CairnError)) throw error;
+    return [`The revision is taken, but not in the catalog yet: ${error.message}`];
   }
 }
 
@@ -235,20 +232,4 @@ async function transferConfirmed(
     throw error;
   }
   return await pending.commit();
-}
-
-/** Takes away the directory of a disk whose first backup failed, unless another has begun one there. */
-async function removeEmpty(repo: Repository, disk: DiskName): Promise<void> {
-  try {
-    const lock = await acquireDisk(repo.diskDir(disk), 'backup');
-    try {
-      await repo.refreshDisk(disk);
-      if (repo.newest(disk) === undefined) removeDiskDirectory(repo.layout, disk);
-    } finally {
-      lock.release();
-    }
-    await repo.refreshDisk(disk);
-  } catch (error) {
-    repo.log.warn({ err: error, disk }, 'the directory of a disk without revisions stays');
-  }
 }

@@ -1,6 +1,7 @@
 /** Giving space back. */
 import { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
+import { OUT_OF_DAMAGE } from '../base/ways-out.js';
 import { type CollectResult, startCollect } from '../native/index.js';
 import { clearAbandoned } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
@@ -73,16 +74,23 @@ export async function collectDisk(
       const result = await runJob(() => startCollect({ diskDir, lock, dryRun, without }), options);
       const collected = describe(disk, result);
       const { disk: _, ...details } = collected;
-      const warning = started === null ? null : noteFinished(repo, started, diskDir, details);
+      const warning = started === null ? null : noteFinished(started, diskDir, details);
       const said = [...warnings, ...result.warnings, ...readersNote(disk, result)];
       return { ...collected, warnings: warning === null ? said : [...said, warning] };
     } catch (error) {
       if (started !== null) noteFailed(repo, started, diskDir, error);
-      throw error;
+      throw uncollected(error);
     }
   } finally {
     lock.release();
   }
+}
+
+/** What damage means here: as long as it is not certain what is needed, everything stays. */
+function uncollected(error: unknown): unknown {
+  if (!(error instanceof CairnError) || error.code !== 'CORRUPT') return error;
+  const hint = `No space was given back, and nothing is lost by that. ${OUT_OF_DAMAGE}`;
+  return new CairnError('CORRUPT', error.message, { hint, cause: error });
 }
 
 interface Noted {

@@ -75,7 +75,7 @@ export async function deleteDisk(
       hint: `Confirm with the disk's own name, ${disk}.`,
     });
   }
-  return await onDisk(repo, disk, 'delete', {}, options, () => {
+  return await onDisk(repo, disk, 'delete', {}, { ...options, freesSpace: true }, () => {
     const revisions = refuseProtected(repo, disk);
     removeDiskDirectory(repo.layout, disk);
     repo.log.info({ disk, revisions }, 'disk deleted');

@@ -150,7 +150,7 @@ async function repairDisk(
     const { done } = await runJob(() => startRepair(diskDir, lock), job);
     const states = repairStates(repo, disk, lock, findings);
     const said = [...done, ...states].map((sentence) => `${disk}: ${sentence}.`);
-    noteFinished(repo, started, diskDir, { done: [...done, ...states] });
+    noteFinished(started, diskDir, { done: [...done, ...states] });
     return said;
   } catch (error) {
     noteFailed(repo, started, diskDir, error);

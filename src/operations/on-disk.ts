@@ -20,7 +20,7 @@ export async function onDisk<T>(
   disk: DiskName,
   operation: string,
   details: Details,
-  options: LockOptions & { readonly freesSpace?: boolean },
+  options: LockOptions,
   work: (lock: DiskLock) => DiskWork<T>,
 ): Promise<T> {
   repo.requireWritable();
@@ -38,7 +38,8 @@ export async function onDisk<T>(
     const after = done.disk === undefined ? disk : done.disk;
     await repo.refreshDisk(disk);
     if (after !== null && after !== disk) await repo.refreshDisk(after);
-    if (after !== null) noteFinished(repo, started, repo.diskDir(after), done.details);
+    const unnoted = after === null ? null : noteFinished(started, repo.diskDir(after), done.details);
+    if (unnoted !== null) repo.log.warn(unnoted);
     return done.result;
   } finally {
     lock.release();
@@ -66,7 +67,7 @@ export async function notedBesideOthers<T>(
   const { started, warnings } = noteBeside(repo, diskDir, operation, details);
   try {
     const done = await work();
-    const unnoted = started === null ? null : noteFinished(repo, started, diskDir, done.details);
+    const unnoted = started === null ? null : noteFinished(started, diskDir, done.details);
     const said = [...done.warnings, ...warnings];
     return { result: done.result, warnings: unnoted === null ? said : [...said, unnoted] };
   } catch (error) {
@@ -92,19 +93,12 @@ function noteBeside(
 
 /** Writes the line `finished`. What is done stays done when the line cannot be written, so this warns and goes on.
  *  @returns the warning, if there is one */
-export function noteFinished(
-  repo: Repository,
-  started: StartedOperation,
-  diskDir: string,
-  details: Details,
-): string | null {
+export function noteFinished(started: StartedOperation, diskDir: string, details: Details): string | null {
   try {
     started.finished(diskDir, details);
     return null;
   } catch (error) {
-    const warning = `The log does not show the end: ${(error as CairnError).message}`;
-    repo.log.warn(warning);
-    return warning;
+    return `The log does not show the end: ${reasonOf(error)}`;
   }
 }
 
@@ -118,7 +112,7 @@ export function noteFailed(
   try {
     started.failed(diskDir, error);
   } catch (second) {
-    repo.log.warn({ err: second }, 'the log does not show the failure');
+    repo.log.warn(`The log does not show the failure: ${reasonOf(second)}`);
   }
 }
 
@@ -129,4 +123,8 @@ function attempt<T>(repo: Repository, started: StartedOperation, diskDir: string
     noteFailed(repo, started, diskDir, error);
     throw error;
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

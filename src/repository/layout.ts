@@ -42,6 +42,15 @@ export class Layout {
     return path.join(this.disk(disk), 'revisions');
   }
 
+  segments(disk: DiskName): string {
+    return path.join(this.disk(disk), 'segments');
+  }
+
+  /** The highest numbers that removed revisions had. */
+  marks(disk: DiskName): string {
+    return path.join(this.disk(disk), 'marks.json');
+  }
+
   /** Manifests of removed revisions whose space has not come back yet. */
   retired(disk: DiskName): string {
     return path.join(this.disk(disk), 'retired');

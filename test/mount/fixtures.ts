@@ -71,6 +71,7 @@ function manifest(disk: string, revision: string, sizeBytes: number): Manifest {
     blockSizeBytes: 65536,
     codec: 'zstd',
     map: { fanout: 128, height: 1, root: null },
+    highestSegment: 1,
     imageDigest: 'digest',
     parent: null,
     counters: {
