@@ -20,7 +20,7 @@ export async function onDisk<T>(
   disk: DiskName,
   operation: string,
   details: Details,
-  options: LockOptions,
+  options: LockOptions & { readonly freesSpace?: boolean },
   work: (lock: DiskLock) => DiskWork<T>,
 ): Promise<T> {
   repo.requireWritable();
