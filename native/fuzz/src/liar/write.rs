@@ -334,6 +334,7 @@ fn manifest(
         image_digest: map.image_digest(geometry),
         parent: None,
         counters: Counters::default(),
+        comparison: None,
         layout: Survey::default(),
     };
     let folder = if told.is_retired { "retired" } else { "revisions" };
