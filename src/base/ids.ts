@@ -24,6 +24,13 @@ export function isRevisionId(text: string): text is RevisionId {
   return REVISION.test(text);
 }
 
+/** The second that an id begins with, in milliseconds since 1970; NaN for what is no id. It is never before that of an
+ *  earlier revision of the disk, also where the clock had jumped back when the revision was taken. */
+export function secondOfId(text: string): number {
+  if (!isRevisionId(text)) return Number.NaN;
+  return Date.parse(text.replace(/^(....)(..)(..)T(..)(..)(..)Z.*$/, '$1-$2-$3T$4:$5:$6Z'));
+}
+
 /** @throws {CairnError} USAGE */
 export function diskName(text: string): DiskName {
   if (isDiskName(text)) return text;

@@ -107,7 +107,11 @@ function selectBefore(
   selector: string,
   untilMs: number,
 ): Resolved {
-  const row = own.findLast((candidate) => Date.parse(candidate.createdAt) <= untilMs);
+  const createdMs = (candidate: RevisionRow) => Date.parse(candidate.createdAt);
+  // In the order of time, which is another than that of taking them where the clock has jumped.
+  const [row] = own
+    .filter((candidate) => createdMs(candidate) <= untilMs)
+    .sort((a, b) => createdMs(b) - createdMs(a) || b.sequence - a.sequence);
   if (row !== undefined) return { row, notes: [] };
   throw new CairnError(
     'NO_SUCH_REVISION',

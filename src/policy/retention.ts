@@ -4,7 +4,9 @@
  *  A tag of the disk's present schedule leaves a revision only when as many trusted ones as it keeps are newer and have
  *  the tag, and the revision is older than `keep` × `every`. Other tags never leave: `manual` by its meaning, tags of an
  *  earlier schedule because nobody knows any more how long they were meant to last. A revision without tags goes,
- *  unless it is protected or the disk's last good one. Distrusted revisions never count towards `keep`. */
+ *  unless it is protected or the disk's last good one. Distrusted revisions never count towards `keep`. What is newer
+ *  goes by the order in which they were taken, so a wrong clock takes nothing from the newest that a tag keeps. */
+import { secondOfId } from '../base/ids.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import type { Schedule, TagRule } from '../base/schedule.js';
 import { formatDuration } from '../base/units.js';
@@ -84,8 +86,16 @@ function judge(row: RevisionRow, tag: string, schedule: Schedule, newer: number,
   const lastsMs = rule.keep * rule.everyMs;
   const age = `older than ${formatDuration(lastsMs)}`;
   if (newer < rule.keep) return { stays: true, reason: `${tag}: ${fewer(newer, rule)}` };
-  if (nowMs - Date.parse(row.createdAt) <= lastsMs) return { stays: true, reason: `${tag}: not ${age}` };
+  if (nowMs - takenMs(row, nowMs) <= lastsMs) return { stays: true, reason: `${tag}: not ${age}` };
   return { stays: false, reason: `${tag}: ${newer} newer ones have it, and it is ${age}` };
+}
+
+/** When a revision was taken, as far as clocks can be believed. Its id is never dated before an earlier revision, so
+ *  where the clock had jumped back, it tells better than the clock did. An id that is dated into the future comes from
+ *  a clock that had jumped ahead, and tells nothing. */
+function takenMs({ createdAt, revision }: RevisionRow, nowMs: number): number {
+  const [createdMs, idMs] = [Date.parse(createdAt), secondOfId(revision)];
+  return idMs <= nowMs ? Math.max(createdMs, idMs) : createdMs;
 }
 
 function fewer(newer: number, { keep }: TagRule): string {

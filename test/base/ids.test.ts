@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { diskName, isRevisionId, tagName } from '../../src/base/ids.js';
+import { diskName, isRevisionId, secondOfId, tagName } from '../../src/base/ids.js';
 import { nearest } from '../../src/base/nearest.js';
 
 const usage = (message: RegExp) =>
@@ -41,6 +41,11 @@ test('only whole ids are revision ids', () => {
   expect(isRevisionId('20261120T201500Z')).toBe(false);
   expect(isRevisionId('../20261120T201500Z-k3f9')).toBe(false);
   expect(isRevisionId('20261120T201500Z-k3f9\n')).toBe(false);
+});
+
+test('an id tells its second', () => {
+  expect(secondOfId('20261120T201500Z-k3f9')).toBe(Date.parse('2026-11-20T20:15:00Z'));
+  expect(secondOfId('20261120T201500Z')).toBeNaN();
 });
 
 test('the nearest word is found for a slip and not for another word', () => {

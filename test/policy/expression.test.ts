@@ -114,6 +114,13 @@ describe('dates', () => {
     expect(failure('web@2026-11-18').code).toBe('NO_SUCH_REVISION');
   });
 
+  test('pass over what was taken while the clock had jumped back', () => {
+    const late = row('20261120T201500Z-k3g0', 6, { createdAt: '1970-01-01T00:00:00.000Z' });
+    expect(chosen('web@2026-11-19', [...ROWS, late])).toBe('20261119T120000Z-aaac');
+    expect(chosen('web@1970-01-01', [...ROWS, late])).toBe(late.revision);
+    expect(chosen('web@latest', [...ROWS, late])).toBe(late.revision);
+  });
+
   test('before the first revision name the oldest', () => {
     expect(failure('web@2020-01-01')).toMatchObject({
       code: 'NO_SUCH_REVISION',

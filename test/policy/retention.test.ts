@@ -103,6 +103,26 @@ describe('what stays', () => {
     expect(outcome(rows)[-900]).toBe('hourly');
   });
 
+  test('what was taken while the clock had jumped back, for as long as its id is young', () => {
+    const id = (ageHours: number) =>
+      new Date(NOW_MS - ageHours * HOUR_MS)
+        .toISOString()
+        .replace(/[-:]|\.\d+/g, '')
+        .concat('-aaaa');
+    const taken = (ageHours: number) =>
+      row(ageHours, ['hourly'], { revision: id(ageHours), createdAt: '1970-01-01T00:00:00.000Z' });
+    expect(outcome([taken(2.5), ...newer])[2.5]).toBe('hourly');
+    expect(outcome([taken(9), ...newer])[9]).toBe('goes');
+    // The clock had jumped ahead before, so the id tells nothing.
+    const ahead = row(9, ['hourly'], { revision: id(-900) });
+    expect(outcome([ahead, ...newer])[9]).toBe('goes');
+  });
+
+  test('as many as are to be kept, however far the clock has jumped ahead', () => {
+    const decisions = retention([row(9, ['hourly']), ...newer], SCHEDULE, NOW_MS + 1e6 * HOUR_MS);
+    expect(decisions.map(({ goes }) => goes)).toEqual([true, false, false, false]);
+  });
+
   test('everything that goes says why', () => {
     const [first] = retention([row(9, ['hourly']), ...newer], SCHEDULE, NOW_MS);
     expect(first?.reasons).toEqual(['hourly: 3 newer ones have it, and it is older than 3 h 00 min']);
