@@ -229,8 +229,9 @@ test('an unchanged disk stores only its manifest, and says so', async () => {
   await cli.ok('backup', 'vm1', '--source', source);
   const said = await cli.ok('backup', 'vm1');
   expect(said).toMatch(
-    /^vm1@\S+: 4 MiB disk, unchanged, so only the manifest was stored, .* \((live|snapshot)\)$/,
+    /^vm1@\S+: 4 MiB disk, unchanged, so only the manifest was stored, .* \((live|snapshot)\)\nread from /,
   );
+  expect(said).toContain(`read from ${source}, as the last revision was`);
   expect((await cli.list()).map((row) => row.storedBytes)).toEqual([expect.any(Number), 0]);
 });
 

