@@ -200,6 +200,26 @@ test.each(DAMAGES)('$name', async ({ prepare, found, left = [], isNote = false }
   await cli.backup('vm1', images[2] ?? '');
 });
 
+test('a revision whose manifest was cut short comes back, distrusted and tagged', async () => {
+  const cli = copyOf();
+  const manifest = nth(path.join(cli.repository, 'disks/vm1'), 1);
+  truncateSync(manifest, 300);
+  const before = await doctor(cli);
+  expect([before.exitCode, before.kinds]).toEqual([5, ['manifest', 'salvage']]);
+  expect((await cli.list()).length).toBe(2);
+  const repaired = await doctor(cli, '--repair');
+  expect([repaired.exitCode, repaired.kinds]).toEqual([0, []]);
+  expect(existsSync(`${manifest}.damaged`)).toBe(true);
+  const salvaged = (await cli.list()).at(-1);
+  expect(salvaged).toMatchObject({ tags: ['salvaged'], trust: 'distrusted', sizeBytes: 3 * MIB });
+  const restored = path.join(cli.dir, 'salvaged.img');
+  await cli.ok('restore', `vm1@${salvaged?.revision}`, restored);
+  // A map does not tell how long a disk was that ends in zeros.
+  run('cmp', '-n', String(3 * MIB), restored, images[1] ?? '');
+  expect((await doctor(cli)).outcome.findings).toEqual([]);
+  await cli.ok('collect');
+});
+
 test('what is lost with a segment is named, and comes back with the next backup', async () => {
   const cli = copyOf();
   unlinkSync(segment(path.join(cli.repository, 'disks/vm1'), 1));

@@ -58,7 +58,7 @@ function tell(context: CliContext, outcome: DoctorOutcome): void {
 }
 
 function render(outcome: DoctorOutcome, left: number, style: Style): string {
-  const { findings, damaged, disks, revisions } = outcome;
+  const { findings, damaged, done, disks, revisions } = outcome;
   const lines = findings.map((finding) => line(finding, style));
   const lost = damaged.map(
     ({ disk, offset, length, revisions: of }) =>
@@ -71,7 +71,7 @@ function render(outcome: DoctorOutcome, left: number, style: Style): string {
     mended === 0 ? '' : `${mended} mended`,
   ];
   const summary = `${where}: ${parts.filter((part) => part !== '').join(', ')}.`;
-  return [...lines, ...lost, summary].join('\n');
+  return [...lines, ...lost, ...done.map((sentence) => `done    ${sentence}`), summary].join('\n');
 }
 
 /** `✗ vm1: …`, and below it what can be done. */
