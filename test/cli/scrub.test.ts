@@ -150,8 +150,6 @@ test('after distrust the next backup compares bytes and stores afresh what is da
   await cli.backup('vm1', source);
   const { revision } = await cli.backup('vm1', source);
   scribble(segment(cli, 1), 4 * MIB + 8 * 1024);
-  // Digests alone see nothing.
-  expect(await cli.backup('vm1', source)).toMatchObject({ healedRecords: 0, storedBytes: 0 });
   await cli.ok('trust', 'vm1@latest', 'distrusted');
   expect(await cli.backup('vm1', source)).toMatchObject({ healedRecords: 1 });
   const restored = path.join(cli.dir, 'restored.img');
