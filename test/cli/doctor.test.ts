@@ -221,6 +221,14 @@ test('a revision whose manifest was cut short comes back, distrusted and tagged'
   await cli.ok('collect');
 });
 
+test('without disk.json everything still reads', async () => {
+  const cli = copyOf();
+  unlinkSync(path.join(cli.repository, 'disks/vm1/disk.json'));
+  await cli.ok('restore', 'vm1', path.join(cli.dir, 'restored.img'));
+  run('cmp', path.join(cli.dir, 'restored.img'), images[2] ?? '');
+  expect(await cli.json('compare', 'vm1', '--source', images[2] ?? '')).toMatchObject({ differingBytes: 0 });
+});
+
 test('what is lost with a segment is named, and comes back with the next backup', async () => {
   const cli = copyOf();
   unlinkSync(segment(path.join(cli.repository, 'disks/vm1'), 1));

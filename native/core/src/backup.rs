@@ -336,7 +336,26 @@ fn read_absent(disk: &Disk, warnings: &mut Vec<String>) -> Result<Absent> {
         }
         other => other?,
     };
-    Ok(Absent { condemned: read_condemned(disk, warnings)?, damaged, present: disk.segments()? })
+    Ok(Absent { condemned: read_condemned(disk, warnings)?, damaged, present: sealed_segments(disk)? })
+}
+
+/// Segments that end as sealed ones do. One that was cut short, or whose medium fails, is as good as
+/// gone: what it held is stored again where its content comes by.
+fn sealed_segments(disk: &Disk) -> Result<Vec<SegmentId>> {
+    let mut sealed = disk.segments()?;
+    let mut failure = None;
+    sealed.retain(|&id| {
+        let outline = crate::segment::outline(&**disk.files(), &disk.paths().segments(), id);
+        match outline {
+            Ok(outline) => outline.count.is_some(),
+            Err(error) if error.is_unreadable() => false,
+            Err(error) => {
+                failure.get_or_insert(error);
+                false
+            }
+        }
+    });
+    failure.map_or(Ok(sealed), Err)
 }
 
 /// Reads every page of a map, which costs less than a hundredth of reading the image.

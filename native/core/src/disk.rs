@@ -108,6 +108,20 @@ impl Disk {
         Ok(Self::of(files, paths, file))
     }
 
+    /// As [`Disk::open`], for whoever only reads revisions, which needs nothing of disk.json: one that
+    /// is damaged or gone keeps nobody from getting data back, on read-only media least of all.
+    ///
+    /// # Errors
+    /// `TooNew`; `Io`.
+    pub fn open_to_read(files: Arc<dyn Files>, directory: &Path) -> Result<Self> {
+        match Self::open(Arc::clone(&files), directory) {
+            Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
+                Ok(Self::with_file(files, directory, DiskFile::stand_in()))
+            }
+            other => other,
+        }
+    }
+
     /// As [`Disk::open`], with a disk.json that stands for the one that cannot be read.
     pub(crate) fn with_file(files: Arc<dyn Files>, directory: &Path, file: DiskFile) -> Self {
         Self::of(files, DiskPaths::new(directory), file)

@@ -283,16 +283,7 @@ fn open(files: &Arc<dyn Files>, directory: &Path) -> Result<(Disk, Option<Error>
 
 /// What disk.json must have said: manifests tell how the disk is stored, segments its id.
 fn guessed(files: &Arc<dyn Files>, paths: &DiskPaths) -> Result<DiskFile> {
-    let defaults = crate::disk::DiskOptions::default();
-    let mut file = DiskFile {
-        format: text::FORMAT,
-        id: String::new(),
-        created_at: now(),
-        block_size_bytes: defaults.block_size,
-        fanout: defaults.fanout.entries(),
-        codec: defaults.codec,
-        encryption: None,
-    };
+    let mut file = DiskFile { created_at: now(), ..DiskFile::stand_in() };
     let disk = Disk::with_file(Arc::clone(files), &paths.directory, file.clone());
     let mut manifests = disk.revisions()?.into_iter().filter_map(|id| disk.manifest(&id).ok());
     if let Some(first) = manifests.next() {

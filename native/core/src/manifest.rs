@@ -312,6 +312,19 @@ impl DiskFile {
         Ok(disk)
     }
 
+    /// Stands for one that cannot be read, where nothing depends on what it says.
+    pub(crate) fn stand_in() -> Self {
+        Self {
+            format: text::FORMAT,
+            id: String::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            block_size_bytes: crate::units::BLOCK_SIZE_DEFAULT,
+            fanout: Fanout::DEFAULT.entries(),
+            codec: Codec::Zstd,
+            encryption: None,
+        }
+    }
+
     /// The id as bytes.
     #[must_use]
     pub fn id_bytes(&self) -> Option<[u8; 16]> {

@@ -44,7 +44,7 @@ pub struct Absent {
     pub condemned: Condemned,
     /// There, and known to be unreadable.
     pub damaged: Damaged,
-    /// All segments that are there, in rising order.
+    /// All sealed segments that are there, in rising order.
     pub present: Vec<SegmentId>,
 }
 

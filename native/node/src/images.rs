@@ -42,7 +42,7 @@ fn records_of(disk: &Disk) -> Arc<Records> {
 }
 
 pub(crate) fn open_now(disk_dir: &str, revision: &str) -> Result<Image> {
-    let disk = Disk::open(os_files(), Path::new(disk_dir))?;
+    let disk = Disk::open_to_read(os_files(), Path::new(disk_dir))?;
     let records = records_of(&disk);
     Image::open(&disk, records, &parse_revision(revision)?)
 }

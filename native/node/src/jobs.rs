@@ -232,7 +232,7 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
         let stream = params.target_fd.map(duplicate).transpose()?;
         let work: Work<Outcome> = Box::new(move |control| {
             let begun = std::time::Instant::now();
-            let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
+            let disk = Disk::open_to_read(os_files(), Path::new(&params.disk_dir))?;
             let revision = parse_revision(&params.revision)?;
             let records =
                 Records::new(os_files(), disk.paths().segments(), Arc::new(Caches::new(CacheBudget::JOB)));
@@ -361,7 +361,7 @@ pub fn compare_job(
             Some(share) => return Err(Error::InvalidArgument(format!("{share} is no share of a disk"))),
         };
         let revision = parse_revision(&revision)?;
-        let disk = Disk::open(os_files(), Path::new(&disk_dir))?;
+        let disk = Disk::open_to_read(os_files(), Path::new(&disk_dir))?;
         let source = PathSource::open(Path::new(&source_path))?;
         let work: Work<Outcome> = Box::new(move |control| {
             let records =

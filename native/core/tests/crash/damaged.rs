@@ -63,6 +63,22 @@ fn blocks_of_a_segment_that_is_gone_are_stored_again() {
     lab.check_revisions(&[]);
 }
 
+/// Nobody has scrubbed: that it is cut short is seen by its end.
+#[test]
+fn blocks_of_a_segment_that_was_cut_short_are_stored_again() {
+    let mut lab = Lab::new();
+    let first = lab.backup(&image()).unwrap();
+    let segments = directory().join("segments");
+    let pointers = map::blocks(&*lab.records(), &first.manifest.map, 0..40).unwrap();
+    let file = lab.files.open(&path_of(&segments, pointers[9].unwrap().place.segment), Mode::Update).unwrap();
+    file.set_len(file.len().unwrap() - 100).unwrap();
+    drop(file);
+    let second = lab.backup(&image()).unwrap();
+    assert_eq!(second.warnings.len(), 1, "{:?}", second.warnings);
+    assert!(second.healed_records > 0);
+    lab.check_revisions(&[]);
+}
+
 /// The records of a segment whose medium fails, or which was overwritten, when it held the map.
 #[test]
 fn a_map_that_cannot_be_read_is_written_anew_from_a_file_as_from_a_stream() {
