@@ -188,7 +188,10 @@ export interface NativeMountOptions {
 
 /** Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known. */
 export interface NativeProgress {
-  /** reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing or done */
+  /**
+   * reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing, recovering,
+   * verifying or done
+   */
   phase: string
   /** Of the image, holes included. */
   doneBytes: number
@@ -200,20 +203,39 @@ export interface NativeProgress {
   storedBytes: number
 }
 
-/** Where to write. Either `target_path` or `target_fd`. */
+/** What to restore, where to, and how. Either `target_path` or `target_fd`. */
 export interface NativeRestoreParams {
   /** `disks/<disk>` */
   diskDir: string
   /** Which revision. */
   revision: string
+  /** Pieces of the image, as the survey names them; absent means all of it. */
+  pieces?: any
   /** A file or device. */
   targetPath?: string
   /** Whether the path is a block device. */
   isDevice?: boolean
   /** A stream; it is duplicated. */
   targetFd?: number
-  /** A file that exists is emptied instead of refused. */
-  overwrite?: boolean
+  /** A file that exists is taken instead of refused. */
+  existing?: boolean
+  /**
+   * What the target was when it was looked at: `<major>:<minor>:<inode>` of a file,
+   * `<major>:<minor>` of a device.
+   */
+  identity?: string
+  /** Only the partition table. */
+  tableOnly?: boolean
+  /** Reads the target and writes what differs. */
+  differential?: boolean
+  /** Reads back what was written. */
+  verify?: boolean
+  /** Goes on where a block cannot be read. */
+  keepGoing?: boolean
+  /** Where copies of damaged blocks may be. */
+  copiesSource?: string
+  /** Directories of disks in which copies may be. */
+  copiesDisks?: Array<string>
   /** Worker threads; 0 for one a core. */
   threads?: number
 }

@@ -29,6 +29,8 @@ const PHASES: Readonly<Record<JobProgress['phase'], string>> = {
   sweeping: '',
   comparing: '',
   scrubbing: '',
+  recovering: 'seeking copies of what is damaged',
+  verifying: '',
   done: 'done',
 };
 

@@ -30,6 +30,7 @@ export {
   mountTree,
   type NativeMount,
 } from './mounts.js';
+export type * from './restore-types.js';
 export type * from './types.js';
 export type * from './verification-types.js';
 

@@ -1,6 +1,7 @@
 /** Long operations: they run on threads of their own and are polled. */
 import { type Addon, call, callAsync } from './addon.js';
 import { nativeLock } from './disks.js';
+import type { RestoreParams, RestoreResult } from './restore-types.js';
 import type {
   BackupParams,
   BackupResult,
@@ -10,8 +11,6 @@ import type {
   Job,
   JobProgress,
   PendingBackup,
-  RestoreParams,
-  RestoreResult,
 } from './types.js';
 import type {
   CompareParams,
@@ -63,10 +62,10 @@ export function startBackup(params: BackupParams): Job<BackupResult> {
   return { progress: () => held.progress(), cancel: () => held.cancel(), result: () => result };
 }
 
-/** Writes a revision to a file, device or stream; resolves when it is synced.
+/** Writes a revision or a part of it to a file, device or stream; resolves when it is synced.
  *  @throws {CairnError} TARGET_FAILED | TARGET_TOO_SMALL | CORRUPT | NO_SPACE | CANCELLED | … */
 export function startRestore(params: RestoreParams): Job<RestoreResult> {
-  const { target } = params;
+  const { target, pieces, copies } = params;
   const job = call((native) =>
     native.restoreJob({
       diskDir: params.diskDir,
@@ -74,7 +73,15 @@ export function startRestore(params: RestoreParams): Job<RestoreResult> {
       ...('path' in target
         ? { targetPath: target.path, isDevice: target.kind === 'device' }
         : { targetFd: target.fd }),
-      overwrite: params.overwrite ?? false,
+      ...('path' in target && target.identity !== undefined ? { identity: target.identity } : {}),
+      ...(pieces === undefined ? {} : { pieces: [...pieces] }),
+      tableOnly: params.tableOnly ?? false,
+      existing: params.existing ?? false,
+      differential: params.differential ?? false,
+      verify: params.verify ?? false,
+      keepGoing: params.keepGoing ?? false,
+      ...(copies === undefined || copies.source === null ? {} : { copiesSource: copies.source }),
+      copiesDisks: [...(copies?.diskDirs ?? [])],
       threads: params.threads ?? 0,
     }),
   );

@@ -15,6 +15,8 @@ export interface JobProgress {
     | 'sweeping'
     | 'comparing'
     | 'scrubbing'
+    | 'recovering'
+    | 'verifying'
     | 'done';
   readonly doneBytes: number;
   readonly totalBytes: number | null;
@@ -233,23 +235,6 @@ export interface Image {
   survey(): Promise<Survey>;
   /** Idempotent. */
   close(): void;
-}
-
-export interface RestoreParams {
-  readonly diskDir: string;
-  readonly revision: string;
-  /** `fd` is a stream, written in order. */
-  readonly target: { readonly path: string; readonly kind: 'file' | 'device' } | { readonly fd: number };
-  /** A file that exists is truncated instead of refused. */
-  readonly overwrite?: boolean | undefined;
-  readonly threads?: number | undefined;
-}
-
-export interface RestoreResult {
-  readonly writtenBytes: number;
-  readonly skippedBytes: number;
-  readonly discardedBytes: number;
-  readonly durationMs: number;
 }
 
 export interface CollectParams {

@@ -1,23 +1,42 @@
-/** Writing a revision to a file, a block device or standard output. */
+/** Writing a revision, a part of it, or its partition table alone to a file, a block device or standard output. */
 import { isatty } from 'node:tty';
 import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
-import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
+import {
+  type DamagedPart,
+  type Manifest,
+  type RestoreParams,
+  type RestoreResult,
+  startRestore,
+} from '../native/index.js';
 import type { Repository } from '../repository/repository.js';
 import { diskIdOf } from '../source/disk-id.js';
 import { type Confirm, guardTarget } from '../target/guard.js';
 import { isSourceOf } from '../target/source-match.js';
-import { resolveTarget, type Target } from '../target/target.js';
+import { identityOf, resolveTarget, type Target } from '../target/target.js';
 import { type JobOptions, runJob } from './job.js';
 import { notedBesideOthers } from './on-disk.js';
+import { copiesFor } from './restore-copies.js';
+import { choosePart, type Part, type PartSelector, placeOf } from './restore-part.js';
+import { sourceAsTarget } from './restore-source.js';
 
-export interface RestoreOptions extends JobOptions {
+export interface RestoreOptions extends JobOptions, PartSelector {
   /** An expression; a bare disk means its latest revision. */
   readonly revision: string;
-  /** A file, a block device, or `-` for standard output. */
-  readonly target: string;
+  /** A file, a block device, or `-` for standard output; absent: what the revision was read from. */
+  readonly target?: string | undefined;
+  /** Only the partition table; all else on the target stays. */
+  readonly tableOnly?: boolean | undefined;
+  /** Reads the target first and writes what differs. */
+  readonly differential?: boolean | undefined;
+  /** Reads back what was written. */
+  readonly verify?: boolean | undefined;
+  /** Goes on where something cannot be read. */
+  readonly keepGoing?: boolean | undefined;
+  /** Other repositories in which copies of damaged blocks are sought. */
+  readonly also?: readonly string[] | undefined;
   readonly overwrite?: boolean | undefined;
   /** The code of what stands on the target. */
   readonly expect?: string | undefined;
@@ -27,46 +46,134 @@ export interface RestoreOptions extends JobOptions {
   readonly confirm?: Confirm | undefined;
 }
 
-export interface RestoreOutcome extends RestoreResult {
+export interface RestoreOutcome extends Omit<RestoreResult, 'damaged'> {
   readonly disk: string;
   readonly revision: string;
+  /** `-` for standard output. */
+  readonly target: string;
+  /** `in` names the partition or volume; null for what lies in none. */
+  readonly damaged: readonly (DamagedPart & { readonly in: string | null })[];
   readonly warnings: string[];
 }
 
-/** Resolves when all is written and synced. Reads only from the repository, which may be read-only or full.
+/** Resolves when all is written and synced. Reads only from the repository, which may be read-only or full. Damage that
+ *  was gone on over is a result, no error.
  *  @throws {CairnError} USAGE | NO_SUCH_DISK | NO_SUCH_REVISION | AMBIGUOUS_REVISION | REFUSED | TARGET_TOO_SMALL |
  *  TARGET_FAILED | NO_SPACE | CORRUPT | CANCELLED */
 export async function restore(repo: Repository, options: RestoreOptions): Promise<RestoreOutcome> {
+  refuseContradictions(options);
   const { row, notes } = repo.find(options.revision, { bareDiskMeansLatest: true });
-  const target = options.target === '-' ? standardOutput() : await clearedTarget(repo, row, options);
   const disk = repo.requireDisk(row.disk);
-  const diskDir = repo.diskDir(disk);
-  const where = 'path' in target.native ? target.native.path : '-';
-  const about = { revision: row.revision, target: where };
-  const { native, overwrite } = target;
-  const params: RestoreParams = { diskDir, revision: row.revision, target: native, overwrite };
+  const manifest = repo.manifest(row.disk, row.revision);
+  const part = choosePart(manifest, options, `${row.disk}@${row.revision}`);
+  const cleared =
+    options.target === '-' ? standardOutput() : await clearedTarget(repo, row, manifest, part, options);
+  const where = 'path' in cleared.native ? cleared.native.path : '-';
+  const params: RestoreParams = {
+    diskDir: repo.diskDir(disk),
+    revision: row.revision,
+    target: cleared.native,
+    existing: cleared.isThere,
+    pieces: part.pieces,
+    tableOnly: options.tableOnly,
+    differential: options.differential,
+    verify: options.verify,
+    keepGoing: options.keepGoing,
+    copies: copiesFor(repo, disk, manifest, options.also ?? []),
+  };
+  const about = {
+    revision: row.revision,
+    target: where,
+    ...(options.partition === undefined ? {} : { partition: options.partition }),
+    ...(options.volume === undefined ? {} : { volume: options.volume }),
+    ...(options.tableOnly === true ? { partitionTable: true } : {}),
+    ...(options.differential === true ? { differential: true } : {}),
+  };
   try {
     const { result, warnings } = await notedBesideOthers(repo, disk, 'restore', about, async () => {
       const restored = await runJob(() => startRestore(params), options);
-      return { result: restored, warnings: [], details: { ...restored } };
+      const { damaged, ...details } = restored;
+      return { result: restored, warnings: [], details: { ...details, damaged: damaged.slice(0, 100) } };
     });
-    return { ...result, disk: row.disk, revision: row.revision, warnings: [...notes, ...warnings] };
+    const damaged = result.damaged.map((each) => ({ ...each, in: placeOf(manifest, each) }));
+    const said = [...notes, ...remarks(result, where), ...warnings];
+    return { ...result, damaged, disk: row.disk, revision: row.revision, target: where, warnings: said };
   } catch (error) {
-    throw target.overwrite || target.isDevice ? partlyWritten(error, where) : error;
+    throw cleared.isThere || cleared.isDevice
+      ? partlyWritten(error, where, options)
+      : withWayOn(error, options);
   }
+}
+
+function refuseContradictions({ target, tableOnly, ...options }: RestoreOptions): void {
+  if (tableOnly === true) {
+    const others = {
+      '--partition': options.partition,
+      '--volume': options.volume,
+      '--differential': options.differential,
+      '--verify': options.verify,
+      '--keep-going': options.keepGoing,
+    };
+    const given = Object.entries(others).find(([, value]) => value !== undefined && value !== false);
+    if (given !== undefined) {
+      throw new CairnError(
+        'USAGE',
+        `--partition-table writes a partition table alone; ${given[0]} does not go with it.`,
+      );
+    }
+  }
+  if (target !== '-') return;
+  const needsReading =
+    options.differential === true ? '--differential' : options.verify === true ? '--verify' : null;
+  if (needsReading !== null || tableOnly === true) {
+    throw new CairnError(
+      'USAGE',
+      `Standard output cannot be read back, so ${needsReading ?? '--partition-table'} is not possible.`,
+    );
+  }
+}
+
+/** What a person should know besides. */
+function remarks({ tailBytes, hasStaleTable, kernelSeesOldTable }: RestoreResult, where: string): string[] {
+  const shown = visible(where);
+  const said: string[] = [];
+  if (tailBytes > 0) {
+    const stale = hasStaleTable
+      ? ' In it stands the backup of an older partition table, which tools may take for this one’s: “cairn restore … --partition-table” puts the right one there.'
+      : '';
+    said.push(
+      `${shown} has ${formatBytes(tailBytes)} more than what was restored; they were left as they are.${stale}`,
+    );
+  }
+  if (kernelSeesOldTable) {
+    said.push(
+      `The kernel still shows the earlier partitions of ${shown}, since one of them is in use: end that, then run “partprobe ${shown}”.`,
+    );
+  }
+  return said;
 }
 
 interface Cleared {
   readonly native: RestoreParams['target'];
-  readonly overwrite: boolean;
+  /** A file that existed. */
+  readonly isThere: boolean;
   readonly isDevice: boolean;
 }
 
 /** What was there before is gone by then; a new file is removed again. */
-function partlyWritten(error: unknown, where: string): unknown {
-  if (!(error instanceof CairnError)) return error;
-  const left = `${visible(where)} may hold a part of the image only.`;
-  const hint = error.hint === undefined ? `${left} Restore to it again.` : `${left} ${error.hint}`;
+function partlyWritten(error: unknown, where: string, options: RestoreOptions): unknown {
+  const known = withWayOn(error, options);
+  if (!(known instanceof CairnError) || options.tableOnly === true) return known;
+  const left = `${visible(where)} may hold a part only.`;
+  const more =
+    known.hint ?? 'Run it again with --resume: what is right already is not written a second time.';
+  return new CairnError(known.code, known.message, { hint: `${left} ${more}`, cause: error });
+}
+
+function withWayOn(error: unknown, { keepGoing }: RestoreOptions): unknown {
+  if (!(error instanceof CairnError) || error.code !== 'CORRUPT' || keepGoing === true) return error;
+  const hint =
+    'With --keep-going all the rest is restored, and what is missing is listed. If another repository may have it, name that with --also.';
   return new CairnError(error.code, error.message, { hint, cause: error });
 }
 
@@ -77,15 +184,37 @@ function standardOutput(): Cleared {
       hint: 'Redirect it: cairn restore … - > disk.img, or pipe it into another program.',
     });
   }
-  return { native: { fd: 1 }, overwrite: false, isDevice: false };
+  return { native: { fd: 1 }, isThere: false, isDevice: false };
 }
 
-async function clearedTarget(repo: Repository, row: RevisionRow, options: RestoreOptions): Promise<Cleared> {
-  const target = resolveTarget(options.target);
+async function clearedTarget(
+  repo: Repository,
+  row: RevisionRow,
+  manifest: Manifest,
+  part: Part,
+  options: RestoreOptions,
+): Promise<Cleared> {
+  const isOwnSource = options.target === undefined;
+  const target = resolveTarget(options.target ?? (await sourceAsTarget(manifest)));
+  if (isOwnSource && part.pieces !== undefined) {
+    throw new CairnError('USAGE', 'A part is not restored to the source of the whole disk.', {
+      hint: 'Name the partition’s or volume’s own device as the target.',
+    });
+  }
+  const tableOnly = options.tableOnly === true;
+  if (tableOnly && target.kind === 'file' && target.existing === null) {
+    throw new CairnError(
+      'USAGE',
+      `${visible(target.path)} does not exist, so it has no place for a partition table.`,
+    );
+  }
+  const size = tableOnly ? '' : ` (${formatBytes(part.sizeBytes)})`;
   await guardTarget({
     target,
-    sizeBytes: row.sizeBytes,
-    replacement: `${row.disk}@${row.revision} (${formatBytes(row.sizeBytes)})`,
+    sizeBytes: tableOnly ? 0 : part.sizeBytes,
+    replacement: `${part.title}${row.disk}@${row.revision}${size}`,
+    tableOnly,
+    isOwnSource,
     repositoryDir: repo.dir,
     sourceOf: await disksReadFrom(repo, target),
     overwrite: options.overwrite === true,
@@ -93,8 +222,9 @@ async function clearedTarget(repo: Repository, row: RevisionRow, options: Restor
     yes: options.yes === true,
     confirm: options.confirm,
   });
-  const overwrite = target.kind === 'file' && target.existing !== null;
-  return { native: { path: target.path, kind: target.kind }, overwrite, isDevice: target.kind === 'device' };
+  const isThere = target.kind === 'file' && target.existing !== null;
+  const native = { path: target.path, kind: target.kind, identity: identityOf(target) };
+  return { native, isThere, isDevice: target.kind === 'device' };
 }
 
 /** Disks whose last revision was read from the target. */

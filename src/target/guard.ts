@@ -2,7 +2,8 @@
  *
  *  A target in use, read-only, too small or inside the repository is refused whatever is said. A file that is not
  *  empty wants `--overwrite`. A device with something on it, and the source of a disk, want `--overwrite` and the code of
- *  what stands there, which a person reads off and types, or gives as `--expect`: no other flag replaces it. */
+ *  what stands there, which a person reads off and types, or gives as `--expect`: no other flag replaces it. What a
+ *  revision was read from, and provably still is, may be written back to without a code. */
 import { CairnError } from '../base/errors.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
@@ -19,6 +20,10 @@ export interface GuardRequest {
   readonly sizeBytes: number;
   /** What would be put there, as in “web@20261120T201500Z-k3f9 (8 GiB)”. */
   readonly replacement: string;
+  /** Only the partition table would be replaced. */
+  readonly tableOnly?: boolean;
+  /** It is proven that the target is what the revision was read from, and was meant: no code is asked for. */
+  readonly isOwnSource?: boolean;
   readonly repositoryDir: string;
   /** Disks of this repository that are backed up from the target. */
   readonly sourceOf: readonly string[];
@@ -37,6 +42,7 @@ export async function guardTarget(request: GuardRequest): Promise<void> {
   const { target, sourceOf } = request;
   refuseUnconditionally(request);
   if (target.kind === 'file' && target.existing === null) return;
+  if (request.isOwnSource === true) return;
   const standing = await standingOf(target);
   if (request.expect !== undefined && !isSameCode(request.expect, standing.code)) {
     throw refused(
@@ -97,7 +103,8 @@ async function demandCode(request: GuardRequest, standing: Standing): Promise<vo
   if (expect !== undefined) return;
   if (confirm === undefined)
     throw refused(request, standing, 'Nothing was written: nobody confirmed that this may be lost.');
-  const question = `${report(request, standing)}\nAll of it would be lost. Type ${standing.code} to go on: `;
+  const loss = request.tableOnly === true ? '' : 'All of it would be lost. ';
+  const question = `${report(request, standing)}\n${loss}Type ${standing.code} to go on: `;
   if (isSameCode(await confirm(question), standing.code)) return;
   throw new CairnError(
     'REFUSED',
@@ -119,13 +126,13 @@ async function askPlainly(request: GuardRequest, standing: Standing): Promise<vo
 function refused(request: GuardRequest, standing: Standing, why: string): CairnError {
   const flags = `--overwrite --expect ${standing.code}`;
   return new CairnError('REFUSED', `${report(request, standing)}\n${why}`, {
-    hint: `If all of that may be lost, give ${flags}`,
+    hint: `${request.tableOnly === true ? 'If that is meant' : 'If all of that may be lost'}, give ${flags}`,
   });
 }
 
 /** What stands there and what would be put in its place. */
 function report(
-  { sourceOf, replacement }: GuardRequest,
+  { sourceOf, replacement, tableOnly }: GuardRequest,
   { lines: [headline, ...content] }: Standing,
 ): string {
   const lines = [
@@ -135,6 +142,10 @@ function report(
   for (const disk of sourceOf) {
     lines.push(`Disk “${disk}” is backed up from it, or from something with the same identity.`);
   }
-  lines.push(`It would be overwritten by ${replacement}.`);
+  lines.push(
+    tableOnly === true
+      ? `Its partition table would be replaced by that of ${replacement}; nothing else would be touched.`
+      : `It would be overwritten by ${replacement}.`,
+  );
   return lines.join('\n');
 }

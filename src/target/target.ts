@@ -43,6 +43,15 @@ export function resolveTarget(where: string): Target {
   }
 }
 
+/** What tells the target from whatever may take its place before it is opened: `<major>:<minor>`, and of a file its inode.
+ *  Undefined for a new file, and where the inode is too large a number to be compared. */
+export function identityOf(target: Target): string | undefined {
+  if (target.kind === 'device') return target.device.number;
+  const { existing } = target;
+  if (existing === null || !Number.isSafeInteger(existing.inode)) return undefined;
+  return `${existing.device}:${existing.inode}`;
+}
+
 function existing(file: string, stats: Stats): Target {
   const shown = visible(file);
   if (stats.isFile()) {

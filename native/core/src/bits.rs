@@ -1,4 +1,4 @@
-//! Sets of small numbers, a bit each.
+//! Sets of small numbers, a bit each; and whether bytes are zero.
 
 /// Numbers from 0 up. Takes an eighth of a byte for each number up to the largest that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,14 @@ impl Bits {
 
 fn place_of(number: u32) -> (usize, u64) {
     ((number / WORD_BITS) as usize, 1 << (number % WORD_BITS))
+}
+
+/// Whether all bytes are zero; usually decided by the first few.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let mut wide = bytes.chunks_exact(128);
+    wide.by_ref().all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+        && wide.remainder().iter().all(|&byte| byte == 0)
 }
 
 #[cfg(test)]

@@ -102,6 +102,28 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What was written to a target does not read back.
+    #[error("{path} does not read back what was written: {bytes} bytes differ, the first at offset {offset}", path = path.display())]
+    TargetDiffers {
+        /// The target.
+        path: PathBuf,
+        /// Of the first block that differs.
+        offset: u64,
+        /// In blocks that differ.
+        bytes: u64,
+    },
+    /// A part of an image cannot be read, and no copy of it was found.
+    #[error(
+        "{len} bytes at offset {offset} of the image cannot be read, and no copy of them was found: {source}"
+    )]
+    Damaged {
+        /// In the image.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The target device is smaller than the image.
     #[error("{path} has {found} bytes and the image has {needed}", path = path.display())]
     TargetTooSmall {

@@ -23,11 +23,15 @@ pub enum Phase {
     Comparing,
     /// Verifying what is stored.
     Scrubbing,
+    /// Seeking copies of what is damaged.
+    Recovering,
+    /// Reading back what was written.
+    Verifying,
     /// Nothing more.
     Done,
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 11] = [
     Phase::Reading,
     Phase::Sealing,
     Phase::Writing,
@@ -36,6 +40,8 @@ const PHASES: [Phase; 9] = [
     Phase::Sweeping,
     Phase::Comparing,
     Phase::Scrubbing,
+    Phase::Recovering,
+    Phase::Verifying,
     Phase::Done,
 ];
 const UNKNOWN: u64 = u64::MAX;

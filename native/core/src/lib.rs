@@ -5,7 +5,7 @@
 //!
 //! 1. [`units`], [`bits`], [`random`], [`digest`], [`codec`], [`io`], [`revision`]
 //! 2. [`job`], [`record`], [`text`], [`probe`]
-//! 3. [`map`], [`segment`], [`source`]
+//! 3. [`map`], [`segment`], [`source`], [`window`]
 //! 4. [`manifest`], [`records`], [`dedup`], [`condemned`], [`damaged`]
 //! 5. [`disk`]
 //! 6. [`write`], [`image`], [`retire`], [`trace`]
@@ -48,6 +48,7 @@ pub mod source;
 pub mod text;
 pub mod trace;
 pub mod units;
+pub mod window;
 pub mod write;
 
 pub use error::{Damage, Error, Result};

@@ -12,7 +12,9 @@ mod walk;
 
 pub use page::{BlockPointer, Page, PageError, PagePointer, Place};
 pub use update::{PageSink, UnplacedPage, Updater};
-pub use walk::{Extent, ExtentState, PageSource, allocated, blocks, changes, extents, leaf, next};
+pub use walk::{
+    Extent, ExtentState, PageSource, Stretch, allocated, blocks, changes, extents, leaf, next, stretch,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@
 //! bounded whatever the bytes say. What a stretch is called and how it is mounted is not decided here.
 //!
 //! `fields` and `reader` make decoders total; `gpt`, `mbr` and `lvm` say where things lie, `superblock` what
-//! they are, `sfdisk` how a table is written down; `model` is what comes out.
+//! they are, `sfdisk` how a table is written down, `transplant` how it is put on another disk; `model` is what comes out.
 
 mod fields;
 mod gpt;
@@ -21,9 +21,12 @@ mod superblock;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transplant;
 mod window;
 
 pub use model::{FileSystem, Partition, PartitionTable, Piece, Survey, TableKind, Volume};
+
+pub use transplant::{Transplant, TransplantError, transplant};
 
 use crate::io::ReadAt;
 use lvm::Place;

@@ -1,31 +1,70 @@
-//! Writing a revision to where it is needed, straight from the store, with all cores.
+//! Writing a revision, or a part of it, to where it is needed, straight from the store, with all
+//! cores.
 //!
 //! Zeros are not written where a hole will do: a new file is extended, and a device is asked to
-//! zero the range (fallocate(2) PUNCH_HOLE, which on a block device either reads back as zeros or
-//! fails). Done means synced.
+//! zero the range. Nothing is assumed of what stands on a target. Its first block, the head, is
+//! taken away before anything else is changed and written last, when all the rest is on stable
+//! storage: what is half restored is mistaken by nobody for a whole disk. Done means synced.
+//!
+//! A differential restore reads the target first, proves by digest what is right already, and
+//! writes the rest. It goes on with a restore that was stopped, too.
+//!
+//! A block that cannot be read stops nothing before copies of it were sought ([`Copies`]); with
+//! `keep_going` not even then.
 
+mod copies;
+mod pass;
+mod plan;
+mod table;
 mod target;
+#[cfg(test)]
+mod tests;
+mod turn;
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::image::{ByteExtent, Image};
+use crate::image::Image;
 use crate::job::{Control, Phase, default_threads};
-use crate::map::ExtentState;
-use crate::source::AlignedBuffer;
-use crate::units::BlockIndex;
+use crate::window::Window;
 
-pub use target::Target;
+use copies::part_of;
+use pass::Scratch;
+use plan::{Cut, Lost, Plan, Slot, Work};
+use turn::Turn;
 
-/// Bytes that a thread writes at once, unless a block is larger.
-const PIECE_LEN: u64 = 1024 * 1024;
-/// Bytes of zeros that are asked for at once, so that a cancel is heard.
+pub use copies::{Copies, Origin};
+pub use table::run_table;
+pub use target::{Identity, Target};
+
+/// Zeros that are asked for at once, so that a cancel is heard.
 const ZERO_LEN: u64 = 1024 * 1024 * 1024;
-/// Extents that are looked up at once.
-const EXTENTS_MAX: usize = 256;
+/// Zeros that are read at once.
+const ZERO_LEN_READ: u64 = 16 * 1024 * 1024;
+/// Damaged blocks that are remembered before copies of them are sought.
+const DAMAGE_MAX: usize = 64 * 1024;
+/// Parts that a result lists.
+const PARTS_MAX: usize = 64 * 1024;
+
+/// How a restore is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Worker threads; 0 for one a core.
+    pub threads: usize,
+    /// Reads the target and writes what differs.
+    pub differential: bool,
+    /// Reads back what was written and compares it with the block map.
+    pub verify: bool,
+    /// Goes on where a block cannot be read and no copy is found.
+    pub keep_going: bool,
+    /// Where intact copies of damaged blocks are sought.
+    pub copies: Copies,
+}
 
 /// What a restore did, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Written.
     pub written_bytes: u64,
@@ -33,195 +72,409 @@ pub struct Restored {
     pub skipped_bytes: u64,
     /// Zeros that the target was asked to make without their being written.
     pub discarded_bytes: u64,
+    /// Read from the target and compared, holes included.
+    pub compared_bytes: u64,
+    /// Read back afterwards and found right.
+    pub verified_bytes: u64,
+    /// What the target has beyond the end.
+    pub tail_bytes: u64,
+    /// In that, the backup of a partition table of what stood there before.
+    pub has_stale_table: bool,
+    /// The kernel could not be made to look at the partitions anew.
+    pub kernel_sees_old_table: bool,
+    /// Bytes of damaged blocks that were found elsewhere.
+    pub recovered: BTreeMap<Origin, u64>,
+    /// What could not be read and was found nowhere, in rising order, merged where it touches.
+    pub damaged: Vec<DamagedPart>,
+    /// Bytes of all damaged parts, also of those that are too many to be listed.
+    pub damaged_bytes: u64,
 }
 
-/// Writes `image` to `target`. Many may run at once; nothing is locked.
+/// A part of the target that does not hold what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DamagedPart {
+    /// In the image.
+    pub image_offset: u64,
+    /// In the target.
+    pub target_offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Whether the target has what stood there before, else zeros.
+    pub kept: bool,
+}
+
+/// Writes what `window` shows of `image` to `target`. Many may run at once; nothing is locked.
 ///
 /// # Errors
-/// `Corrupt`, `NotFound`, `Io` from the store; `Target`, `TargetTooSmall`; `Cancelled`. A file that
-/// was made is then removed; a device or a file that was there holds a part of the image.
-pub fn run(image: &Image, mut target: Target, threads: usize, control: &Control) -> Result<Restored> {
-    let size_bytes = image.geometry().size_bytes();
-    control.set_total(Some(size_bytes));
+/// `Damaged` without `keep_going`, `Io` from the store; `Target`, `TargetTooSmall`,
+/// `TargetDiffers` from a verification; `Cancelled`. A file that was made is then removed; a device
+/// or a file that was there holds a part of the image, and no head.
+pub fn run(
+    image: &Image,
+    window: &Window,
+    mut target: Target,
+    options: &Options,
+    control: &Control,
+) -> Result<Restored> {
+    control.set_total(Some(window.size()));
     control.enter(Phase::Writing);
-    target.prepare(size_bytes)?;
-    let threads = if threads == 0 { default_threads() } else { threads };
-    let job =
-        Job { image, target: &target, control, plan: Mutex::new(Plan::default()), turn: Turn::default() };
-    let result = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(|| job.work())).collect();
-        let joined = handles.into_iter().map(|handle| handle.join().unwrap_or(Err(Error::Worker)));
-        // The first error is the cause; those of the other threads follow from it.
-        joined.fold(Ok(Restored::default()), add)
-    });
-    let result = result.and_then(|restored| {
-        control.enter(Phase::Syncing);
-        target.sync()?;
+    let tail_bytes = target.prepare(window.size(), options.differential)?;
+    let job = Job::new(image, window, &target, options, control);
+    let restored = job.run();
+    let restored = restored.and_then(|restored| {
+        let has_stale_table = tail_bytes > 0 && target.ends_with_table()?;
+        let kernel_sees_old_table = !target.show_partitions();
         control.enter(Phase::Done);
-        Ok(restored)
+        Ok(Restored { tail_bytes, has_stale_table, kernel_sees_old_table, ..restored })
     });
-    result.inspect_err(|_| target.discard())
+    drop(job);
+    restored.inspect_err(|_| target.discard())
 }
 
-fn add(sum: Result<Restored>, part: Result<Restored>) -> Result<Restored> {
-    match (sum, part) {
-        (Ok(sum), Ok(part)) => Ok(Restored {
-            written_bytes: sum.written_bytes + part.written_bytes,
-            skipped_bytes: sum.skipped_bytes + part.skipped_bytes,
-            discarded_bytes: sum.discarded_bytes + part.discarded_bytes,
-        }),
-        (Err(Error::Cancelled), Err(other)) => Err(other),
-        (Err(error), _) | (_, Err(error)) => Err(error),
+/// What several threads share.
+struct Job<'a> {
+    image: &'a Image,
+    window: &'a Window,
+    target: &'a Target,
+    options: &'a Options,
+    control: &'a Control,
+    head_len: u64,
+    plan: Mutex<Planned<'a>>,
+    turn: Turn,
+    found: Mutex<Found>,
+}
+
+/// The plan, and who may go on with it.
+struct Planned<'a> {
+    plan: Plan<'a>,
+    number: u64,
+    is_done: bool,
+    has_failed: bool,
+}
+
+/// What was found on the way.
+#[derive(Default)]
+struct Found {
+    damage: Damage,
+    parts: BTreeMap<u64, DamagedPart>,
+    damaged_bytes: u64,
+    recovered: BTreeMap<Origin, u64>,
+}
+
+/// What could not be read and was not sought elsewhere yet.
+#[derive(Default)]
+struct Damage {
+    slots: Vec<Slot>,
+    lost: Vec<Lost>,
+    first: Option<(Slot, Error)>,
+}
+
+impl Damage {
+    fn add(&mut self, slot: Slot, error: Error) {
+        self.slots.push(slot);
+        self.first.get_or_insert((slot, error));
+    }
+
+    /// Another place of a block that was added before.
+    fn add_twin(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    fn add_lost(&mut self, lost: Lost) {
+        self.lost.push(lost);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.lost.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.len() + self.lost.len() >= DAMAGE_MAX
     }
 }
 
-struct Job<'a> {
-    image: &'a Image,
-    target: &'a Target,
-    control: &'a Control,
-    plan: Mutex<Plan>,
-    turn: Turn,
-}
+impl<'a> Job<'a> {
+    fn new(
+        image: &'a Image,
+        window: &'a Window,
+        target: &'a Target,
+        options: &'a Options,
+        control: &'a Control,
+    ) -> Self {
+        let is_stream = target.is_stream();
+        let compares = options.differential && !target.is_blank() && !is_stream;
+        let block_size = u64::from(image.geometry().block_size());
+        let head_len = if is_stream { 0 } else { block_size.min(window.size()) };
+        let cut = Cut {
+            zero_len: match (is_stream, compares) {
+                (true, _) => plan::PIECE_LEN,
+                (_, true) => ZERO_LEN_READ,
+                _ => ZERO_LEN,
+            },
+            head_len,
+            unites_twins: !is_stream && !compares,
+        };
+        let plan =
+            Planned { plan: Plan::new(image, window, cut), number: 0, is_done: false, has_failed: false };
+        Self {
+            image,
+            window,
+            target,
+            options,
+            control,
+            head_len,
+            plan: Mutex::new(plan),
+            turn: Turn::default(),
+            found: Mutex::default(),
+        }
+    }
 
-/// Where the next piece begins, and the extents known from there on.
-#[derive(Default)]
-struct Plan {
-    number: u64,
-    extents: std::collections::VecDeque<ByteExtent>,
-    next_offset: u64,
-    failed: bool,
-}
+    /// Whether what stands on the target is read first.
+    fn compares(&self) -> bool {
+        self.options.differential && !self.target.is_blank() && !self.target.is_stream()
+    }
 
-impl Job<'_> {
+    fn run(&self) -> Result<Restored> {
+        let mut restored = Restored::default();
+        loop {
+            self.add_up(&mut restored, |job| job.work())?;
+            self.settle()?;
+            if lock(&self.plan).is_done {
+                break;
+            }
+        }
+        let head = lock(&self.plan).plan.take_head();
+        if !head.is_empty() {
+            self.control.enter(Phase::Syncing);
+            self.target.sync_content()?;
+            let mut scratch = Scratch::new(self);
+            for work in head {
+                self.deal_with(work, 0, &mut scratch, &mut restored)?;
+            }
+            self.settle()?;
+        }
+        self.target.head_is_back();
+        self.control.enter(Phase::Syncing);
+        self.target.sync()?;
+        if self.options.verify && !self.target.is_stream() {
+            restored.verified_bytes = self.verify()?;
+        }
+        let found = std::mem::take(&mut *lock(&self.found));
+        restored.recovered = found.recovered;
+        restored.damaged_bytes = found.damaged_bytes;
+        restored.damaged = merged(found.parts.into_values());
+        Ok(restored)
+    }
+
+    /// Runs `work` on all threads. The first error is the cause; those of the others follow from it.
+    fn add_up(&self, sum: &mut Restored, work: impl Fn(&Self) -> Result<Restored> + Sync) -> Result<()> {
+        let threads = if self.options.threads == 0 { default_threads() } else { self.options.threads };
+        let joined = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(self))).collect();
+            let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));
+            joined.collect::<Vec<_>>()
+        });
+        let mut outcome = Ok(());
+        for part in joined {
+            match (part, &outcome) {
+                (Ok(part), _) => sum.add(&part),
+                (Err(error), Ok(()) | Err(Error::Cancelled)) => outcome = Err(error),
+                (Err(_), Err(_)) => {}
+            }
+        }
+        outcome
+    }
+
     fn work(&self) -> Result<Restored> {
+        let _guard = self.turn.guard();
         let done = self.work_on();
         if done.is_err() {
-            self.plan.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
+            lock(&self.plan).has_failed = true;
             self.turn.give_up();
         }
         done
     }
 
     fn work_on(&self) -> Result<Restored> {
-        let _guard = self.turn.guard();
-        let piece_len = PIECE_LEN.max(u64::from(self.image.geometry().block_size()));
-        let mut buffer = AlignedBuffer::new(usize::try_from(piece_len).unwrap_or(0));
+        let mut scratch = Scratch::new(self);
         let mut restored = Restored::default();
-        while let Some((number, piece)) = self.next(piece_len)? {
+        while let Some((number, work)) = self.next()? {
             self.control.check()?;
-            let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
-            match piece.state {
-                ExtentState::Zero if !self.target.is_stream() => self.target.zero(piece, &mut restored)?,
-                state => {
-                    let into = buffer.as_mut_slice().get_mut(..len).unwrap_or(&mut []);
-                    if state == ExtentState::Data {
-                        self.fill(into, piece.offset)?
-                    } else {
-                        into.fill(0)
-                    }
-                    self.write(into, piece.offset, number)?;
-                    restored.written_bytes += piece.len;
-                }
-            }
-            self.control.add_done(piece.len);
+            self.deal_with(work, number, &mut scratch, &mut restored)?;
         }
         Ok(restored)
     }
 
-    fn write(&self, bytes: &[u8], offset: u64, number: u64) -> Result<()> {
-        if !self.target.is_stream() {
-            return self
-                .target
-                .write(bytes, offset)
-                .inspect(|()| self.control.add_stored(bytes.len() as u64));
+    fn next(&self) -> Result<Option<(u64, Work)>> {
+        let has_to_settle = {
+            let found = lock(&self.found);
+            found.damage.is_full() || (!self.options.keep_going && !found.damage.is_empty())
+        };
+        if has_to_settle {
+            return Ok(None);
         }
-        self.turn.wait_for(number)?;
-        self.target.write(bytes, offset)?;
-        self.turn.pass_on();
-        self.control.add_stored(bytes.len() as u64);
-        Ok(())
-    }
-
-    /// Decodes the blocks from `offset` on straight into place.
-    fn fill(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        let geometry = self.image.geometry();
-        let first = geometry.block_at(offset).0;
-        let count = (into.len() as u64).div_ceil(u64::from(geometry.block_size()));
-        let pointers = self.image.pointers(first..first + count)?;
-        let blocks = into.chunks_mut(geometry.block_size() as usize);
-        for ((index, block), pointer) in (first..).zip(blocks).zip(pointers) {
-            debug_assert_eq!(block.len(), geometry.len_of(BlockIndex(index)) as usize);
-            match pointer {
-                Some(pointer) => self.image.records().block_into(&pointer, block)?,
-                None => block.fill(0),
-            }
-        }
-        self.control.add_read(into.len() as u64);
-        Ok(())
-    }
-
-    fn next(&self, piece_len: u64) -> Result<Option<(u64, ByteExtent)>> {
-        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if plan.failed {
+        let mut planned = lock(&self.plan);
+        if planned.has_failed {
             return Err(Error::Cancelled);
         }
-        if plan.extents.is_empty() {
-            let left = self.image.geometry().size_bytes() - plan.next_offset;
-            let found = self.image.extents(plan.next_offset, left, EXTENTS_MAX)?;
-            plan.next_offset = found.last().map_or(plan.next_offset, |last| last.offset + last.len);
-            plan.extents.extend(found);
+        let Some(work) = planned.plan.next()? else {
+            planned.is_done = true;
+            return Ok(None);
+        };
+        planned.number += 1;
+        Ok(Some((planned.number - 1, work)))
+    }
+
+    /// Before anything is changed.
+    fn begin_writing(&self) -> Result<()> {
+        self.target.take_head_away(self.head_len)
+    }
+
+    fn note(&self, add: impl FnOnce(&mut Damage)) {
+        add(&mut lock(&self.found).damage);
+    }
+
+    fn note_lost(&self, part: DamagedPart) {
+        let mut found = lock(&self.found);
+        found.damaged_bytes += part.len;
+        if found.parts.len() < PARTS_MAX {
+            found.parts.insert(part.target_offset, part);
         }
-        let Some(extent) = plan.extents.front_mut() else { return Ok(None) };
-        let in_one_go = extent.state == ExtentState::Zero && !self.target.is_stream();
-        let len = extent.len.min(if in_one_go { ZERO_LEN } else { piece_len - extent.offset % piece_len });
-        let piece = ByteExtent { len, ..*extent };
-        extent.offset += len;
-        extent.len -= len;
-        if extent.len == 0 {
-            plan.extents.pop_front();
+    }
+
+    fn note_recovered(&self, origin: &Origin, len: usize) {
+        *lock(&self.found).recovered.entry(origin.clone()).or_default() += len as u64;
+    }
+
+    fn is_damaged(&self, target_offset: u64) -> bool {
+        lock(&self.found).parts.contains_key(&target_offset)
+    }
+
+    /// Seeks copies of what could not be read; what is found nowhere is zeroed, or kept where the
+    /// target may hold an earlier state of it.
+    fn settle(&self) -> Result<()> {
+        let damage = std::mem::take(&mut lock(&self.found).damage);
+        if damage.is_empty() {
+            return Ok(());
         }
-        plan.number += 1;
-        Ok(Some((plan.number - 1, piece)))
+        let mut put = |slot: &Slot, block: &[u8], origin: &Origin| {
+            self.note_recovered(origin, slot.len as usize);
+            if *origin == Origin::Target && slot.target_offset >= self.head_len {
+                return Ok(());
+            }
+            self.begin_writing()?;
+            self.target.write(part_of(slot, block)?, slot.target_offset)
+        };
+        let Damage { slots, lost, first } = damage;
+        let copies = &self.options.copies;
+        let left = copies::seek(copies, self.image, self.target, slots, self.control, &mut put)?;
+        self.control.enter(Phase::Writing);
+        let geometry = self.image.geometry();
+        if !self.options.keep_going {
+            let of_slot = |slot: &Slot, source| Error::Damaged {
+                offset: slot.image_offset(geometry),
+                len: slot.len.into(),
+                source: Box::new(source),
+            };
+            if let (Some(slot), Some((_, error))) = (left.first(), first) {
+                return Err(of_slot(slot, error));
+            }
+            if let Some(Lost { image_offset, len, error, .. }) = lost.into_iter().next() {
+                return Err(Error::Damaged { offset: image_offset, len, source: Box::new(error) });
+            }
+            return Ok(());
+        }
+        let slots =
+            left.iter().map(|slot| (slot.image_offset(geometry), slot.target_offset, slot.len.into()));
+        let lost = lost.iter().map(|lost| (lost.image_offset, lost.target_offset, lost.len));
+        for (image_offset, target_offset, len) in slots.chain(lost) {
+            let kept = self.compares();
+            if !kept {
+                self.begin_writing()?;
+                self.target.zero(target_offset..target_offset + len, &mut Restored::default())?;
+            }
+            self.note_lost(DamagedPart { image_offset, target_offset, len, kept });
+        }
+        Ok(())
+    }
+
+    /// A stream cannot be gone back in, so copies are sought at once.
+    fn replace_in_stream(&self, slot: &Slot, error: Error, into: &mut [u8]) -> Result<()> {
+        let mut put = |slot: &Slot, block: &[u8], origin: &Origin| {
+            into.copy_from_slice(part_of(slot, block)?);
+            self.note_recovered(origin, slot.len as usize);
+            Ok(())
+        };
+        let copies = &self.options.copies;
+        let left = copies::seek(copies, self.image, self.target, vec![*slot], self.control, &mut put)?;
+        self.control.enter(Phase::Writing);
+        let image_offset = slot.image_offset(self.image.geometry());
+        let len = u64::from(slot.len);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if !self.options.keep_going {
+            return Err(Error::Damaged { offset: image_offset, len, source: Box::new(error) });
+        }
+        into.fill(0);
+        let target_offset = slot.target_offset;
+        self.note_lost(DamagedPart { image_offset, target_offset, len, kept: false });
+        Ok(())
+    }
+
+    /// Reads the target again and compares it with what the map asks for.
+    fn verify(&self) -> Result<u64> {
+        self.control.enter(Phase::Verifying);
+        self.control.set_done(0);
+        self.target.forget_cached();
+        let cut = Cut { zero_len: ZERO_LEN_READ, head_len: 0, unites_twins: false };
+        let plan = Mutex::new(Plan::new(self.image, self.window, cut));
+        let differing = Mutex::new((0u64, None::<u64>));
+        let mut sum = Restored::default();
+        self.add_up(&mut sum, |job| {
+            let mut scratch = Scratch::new(job);
+            let mut checked = Restored::default();
+            loop {
+                job.control.check()?;
+                let Some(work) = lock(&plan).next()? else { return Ok(checked) };
+                checked.verified_bytes += job.read_back(&work, &mut scratch, &mut |range: Range<u64>| {
+                    let mut differing = lock(&differing);
+                    differing.0 += range.end - range.start;
+                    differing.1 = Some(differing.1.map_or(range.start, |first| first.min(range.start)));
+                })?;
+            }
+        })?;
+        let (bytes, first) = *lock(&differing);
+        let Some(offset) = first else { return Ok(sum.verified_bytes) };
+        Err(Error::TargetDiffers { path: self.target.path().to_owned(), offset, bytes })
     }
 }
 
-/// Lets threads write to a stream in the order of their pieces.
-#[derive(Default)]
-struct Turn {
-    state: Mutex<(u64, bool)>,
-    changed: Condvar,
-}
-
-struct TurnGuard<'a>(&'a Turn);
-
-impl Drop for TurnGuard<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.give_up();
-        }
+impl Restored {
+    fn add(&mut self, other: &Self) {
+        self.written_bytes += other.written_bytes;
+        self.skipped_bytes += other.skipped_bytes;
+        self.discarded_bytes += other.discarded_bytes;
+        self.compared_bytes += other.compared_bytes;
+        self.verified_bytes += other.verified_bytes;
     }
 }
 
-impl Turn {
-    fn guard(&self) -> TurnGuard<'_> {
-        TurnGuard(self)
-    }
-
-    fn wait_for(&self, number: u64) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.0 != number && !state.1 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+fn merged(parts: impl Iterator<Item = DamagedPart>) -> Vec<DamagedPart> {
+    let mut merged: Vec<DamagedPart> = Vec::new();
+    for part in parts {
+        match merged.last_mut().filter(|last| {
+            last.kept == part.kept
+                && last.target_offset + last.len == part.target_offset
+                && last.image_offset + last.len == part.image_offset
+        }) {
+            Some(last) => last.len += part.len,
+            None => merged.push(part),
         }
-        if state.1 { Err(Error::Cancelled) } else { Ok(()) }
     }
+    merged
+}
 
-    fn pass_on(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
-        self.changed.notify_all();
-    }
-
-    fn give_up(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-        self.changed.notify_all();
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

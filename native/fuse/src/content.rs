@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use cairn_core::image::{Covering, Image};
 use cairn_core::map::ExtentState;
 use cairn_core::units::BlockIndex;
+use cairn_core::window::Window;
 use cairn_core::{Error, Result};
 use rustix::io::Errno;
 
@@ -14,7 +15,6 @@ use crate::entry::ImageEntry;
 use crate::errno::errno_of;
 use crate::overlay::{self, Overlay};
 use crate::prefetch::{Pool, Stream, Task};
-use crate::window::Window;
 
 /// As many zeros as the kernel asks for at once. Never written, so the system backs all of it with
 /// its one page of zeros.

@@ -26,6 +26,8 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         | Error::SourceLong { .. }
         | Error::Target { .. }
         | Error::TargetTooSmall { .. }
+        | Error::TargetDiffers { .. }
+        | Error::Damaged { .. }
         | Error::Worker => Errno::IO,
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Rooms, lowest rank first (a room uses lower ones only):
 //!
-//! 1. [`entry`], `errno`, `window`, `overlay`, `prefetch`: plain data and arithmetic, storage of what
+//! 1. [`entry`], `errno`, `overlay`, `prefetch`: plain data and arithmetic, storage of what
 //!    was written, reading ahead
 //! 2. `tree`, `content`: names and inode numbers, the bytes of one open file
 //! 3. `fs`, `device`: the answers to requests without any protocol; mount(2) and fusermount3
@@ -23,7 +23,6 @@ mod overlay;
 mod prefetch;
 mod session;
 mod tree;
-mod window;
 
 use std::path::PathBuf;
 

@@ -111,6 +111,8 @@ fn code_of(error: &Error) -> Code {
         Error::Source { .. } | Error::SourceLong { .. } => Code::SourceFailed,
         Error::SourceShort { .. } | Error::SourceEmpty { .. } => Code::SourceShort,
         Error::Target { source, .. } => code_of_system(source, Code::TargetFailed),
+        Error::TargetDiffers { .. } => Code::TargetFailed,
+        Error::Damaged { source, .. } => code_of(source),
         Error::TargetTooSmall { .. } => Code::TargetTooSmall,
         Error::Cancelled => Code::Cancelled,
         Error::Worker => Code::Internal,

@@ -13,7 +13,6 @@ use cairn_core::image::Image;
 use cairn_core::job::{Control, Phase};
 use cairn_core::manifest::Consistency;
 use cairn_core::records::{CacheBudget, Caches, Records};
-use cairn_core::restore::{self, Target};
 use cairn_core::scrub::{self, ScrubParams, Suspicion};
 use cairn_core::source::{PathSource, StreamSource};
 use cairn_core::trace::DamagedExtent;
@@ -30,7 +29,8 @@ use crate::pool::{Json, Pooled, pooled};
 /// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
 #[napi(object)]
 pub struct NativeProgress {
-    /// reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing or done
+    /// reading, sealing, writing, syncing, marking, sweeping, comparing, scrubbing, recovering,
+    /// verifying or done
     pub phase: String,
     /// Of the image, holes included.
     pub done_bytes: f64,
@@ -65,29 +65,10 @@ pub struct NativeBackupParams {
     pub threads: Option<u32>,
 }
 
-/// Where to write. Either `target_path` or `target_fd`.
-#[napi(object)]
-pub struct NativeRestoreParams {
-    /// `disks/<disk>`
-    pub disk_dir: String,
-    /// Which revision.
-    pub revision: String,
-    /// A file or device.
-    pub target_path: Option<String>,
-    /// Whether the path is a block device.
-    pub is_device: Option<bool>,
-    /// A stream; it is duplicated.
-    pub target_fd: Option<i32>,
-    /// A file that exists is emptied instead of refused.
-    pub overwrite: Option<bool>,
-    /// Worker threads; 0 for one a core.
-    pub threads: Option<u32>,
-}
-
-type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
+pub(crate) type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
 
 /// What a job ends with: something that waits for its second half, or counters.
-type Outcome = Either3<NativePending, NativeSuspicion, Json>;
+pub(crate) type Outcome = Either3<NativePending, NativeSuspicion, Json>;
 
 /// The part that all kinds of job share.
 struct Job<T> {
@@ -111,6 +92,8 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
             Phase::Sweeping => "sweeping",
             Phase::Comparing => "comparing",
             Phase::Scrubbing => "scrubbing",
+            Phase::Recovering => "recovering",
+            Phase::Verifying => "verifying",
             Phase::Done => "done",
         };
         NativeProgress {
@@ -142,6 +125,12 @@ impl<T: ToNapiValue + Send + 'static> Job<T> {
 #[napi]
 pub struct NativeJob {
     job: Job<Outcome>,
+}
+
+impl NativeJob {
+    pub(crate) fn of(work: Work<Outcome>) -> Self {
+        Self { job: Job::new(work) }
+    }
 }
 
 #[napi]
@@ -223,38 +212,6 @@ impl NativePending {
     fn take(&self) -> Option<Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
-
-/// Prepares a restore; nothing is touched before it starts.
-#[napi]
-pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
-    guarded(|| {
-        let stream = params.target_fd.map(duplicate).transpose()?;
-        let work: Work<Outcome> = Box::new(move |control| {
-            let begun = std::time::Instant::now();
-            let disk = Disk::open_to_read(os_files(), Path::new(&params.disk_dir))?;
-            let revision = parse_revision(&params.revision)?;
-            let records =
-                Records::new(os_files(), disk.paths().segments(), Arc::new(Caches::new(CacheBudget::JOB)));
-            let image = Image::open(&disk, Arc::new(records), &revision)?;
-            let target = match (params.target_path, stream) {
-                (Some(path), None) if params.is_device == Some(true) => Target::device(Path::new(&path))?,
-                (Some(path), None) => Target::file(Path::new(&path), params.overwrite == Some(true))?,
-                (None, Some(fd)) => Target::stream(fd),
-                _ => {
-                    return Err(Error::InvalidArgument("a restore has either a path or a descriptor".into()));
-                }
-            };
-            let restored = restore::run(&image, target, params.threads.unwrap_or(0) as usize, control)?;
-            Ok(Either3::C(Json(json!({
-                "writtenBytes": restored.written_bytes,
-                "skippedBytes": restored.skipped_bytes,
-                "discardedBytes": restored.discarded_bytes,
-                "durationMs": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            }))))
-        });
-        Ok(NativeJob { job: Job::new(work) })
-    })
 }
 
 /// Prepares a collect; the lock is used up. Nothing is touched before it starts. With `dry_run`
@@ -450,7 +407,7 @@ fn open_source(params: &NativeBackupParams) -> Result<Source> {
     }
 }
 
-fn duplicate(fd: i32) -> Result<OwnedFd> {
+pub(crate) fn duplicate(fd: i32) -> Result<OwnedFd> {
     let failed =
         |source| Error::Io { action: "duplicating", path: PathBuf::from(format!("descriptor {fd}")), source };
     if fd < 0 {

@@ -1,6 +1,6 @@
 //! N-API bindings of the store: convert, dispatch, map errors. No logic lives here.
 //!
-//! Long operations run on a thread of their own and are polled ([`jobs`]); short ones that do I/O
+//! Long operations run on a thread of their own and are polled ([`jobs`], [`restores`]); short ones that do I/O
 //! run on Node's thread pool ([`images`]); only small file operations run on the JavaScript thread
 //! ([`disks`]). A mount is served by threads of its own, which call into JavaScript for a directory
 //! that nobody has looked into yet ([`mounts`]). Every function catches panics and gives `INTERNAL` for them.
@@ -13,3 +13,4 @@ mod images;
 mod jobs;
 mod mounts;
 mod pool;
+mod restores;

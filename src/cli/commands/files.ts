@@ -1,11 +1,12 @@
 /** cairn files <rev> <dir>, cairn files --list, and cairn files --umount <dir> */
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
 import type { ListedFiles } from '../../mount/files/list-files.js';
 import type { FilesResult } from '../../mount/files/mount-files.js';
 import type { CliContext } from '../context.js';
 import { addExamples, GROUPS } from '../help.js';
+import { parsePartition } from '../partition-number.js';
 import type { Style } from '../style.js';
 import { renderTable } from '../table.js';
 import { age } from '../when.js';
@@ -31,7 +32,7 @@ export function register(program: Command, context: CliContext): void {
     )
     .argument('[revision]', 'such as web01@latest or web01@2026-11-20')
     .argument('[dir]', 'an empty directory')
-    .option('--partition <number>', 'the partition with this number; 0 is the whole disk', parseNumber)
+    .option('--partition <number>', 'the partition with this number; 0 is the whole disk', parsePartition)
     .option('--volume <group/name>', 'this logical volume')
     .option('--no-replay', 'show a file system that was in use as it lies there, without its journal')
     .option('--list', 'what is mounted, and what is left of calls that were killed')
@@ -131,9 +132,4 @@ function sentence({ mountpoint, fileSystem, journal }: FilesResult): string {
 function required(value: string | undefined, name: string): string {
   if (value !== undefined) return value;
   throw new CairnError('USAGE', `The argument <${name}> is missing.`, { hint: 'See “cairn files --help”.' });
-}
-
-function parseNumber(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('It must be a number.');
-  return Number(text);
 }

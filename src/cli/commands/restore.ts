@@ -1,13 +1,24 @@
 /** cairn restore <rev> <target> */
-import type { Command } from 'commander';
-import { formatBytes, formatDuration } from '../../base/units.js';
-import { visible } from '../../base/visible.js';
+import { type Command, Option } from 'commander';
+import { CairnError } from '../../base/errors.js';
 import type { RestoreOutcome } from '../../operations/restore.js';
 import type { CliContext } from '../context.js';
+import { foundExitCode } from '../exit-codes.js';
 import { addExamples, GROUPS } from '../help.js';
+import { parsePartition } from '../partition-number.js';
 import { asker } from '../question.js';
+import { renderRestored } from '../restored.js';
 
 interface Options {
+  readonly toSource?: true;
+  readonly partition?: number;
+  readonly volume?: string;
+  readonly partitionTable?: true;
+  readonly differential?: true;
+  readonly resume?: true;
+  readonly verify?: true;
+  readonly keepGoing?: true;
+  readonly also: string[];
   readonly overwrite?: true;
   readonly expect?: string;
   readonly yes?: true;
@@ -19,33 +30,64 @@ export function register(program: Command, context: CliContext): void {
     .helpGroup(GROUPS.restoring)
     .summary('write a revision to a file, a device or standard output')
     .description(
-      'Writes the image of a revision to a file, a block device, or with “-” to standard output. A file is\n' +
-        'made sparse. A target that is in use is refused; one that holds something wants --overwrite, and a\n' +
-        'device with a partition table or file system on it the code that the refusal shows.',
+      'Writes the image of a revision, or a part of it, to a file, a block device, or with “-” to standard output.\n' +
+        'Zeros become holes. A target that is in use is refused; one that holds something wants --overwrite, and a\n' +
+        'device with a partition table or file system on it the code that the refusal shows.\n\n' +
+        'What was stopped goes on with --resume. Where something stored is damaged, copies are sought on the target,\n' +
+        'in the source, and in all disks; with --keep-going all the rest is restored, what is missing is listed, and the\n' +
+        'exit code is 5.',
     )
     .argument('<revision>', 'such as vm1@latest; a bare disk means its latest')
-    .argument('<target>', 'a file, a block device, or - for standard output')
+    .argument('[target]', 'a file, a block device, or - for standard output')
+    .option('--to-source', 'to the file or device that the revision was read from, if it still is the same')
+    .option('--partition <number>', 'only the partition with this number', parsePartition)
+    .option('--volume <group/name>', 'only this logical volume')
+    .option('--partition-table', 'only the partition table, made for the size of the target; all else stays')
+    .option('--differential', 'read the target first and write what differs')
+    .addOption(
+      new Option('--resume', 'go on with a restore that was stopped: --differential by another name'),
+    )
+    .option('--verify', 'read back what was written and compare it')
+    .option('--keep-going', 'restore all the rest where something is damaged')
+    .option(
+      '--also <repository>',
+      'seek copies of what is damaged in this repository, too; may be repeated',
+      collect,
+      [],
+    )
     .option('--overwrite', 'replace what is there')
     .option('--expect <code>', 'the code of what stands on the target, as a refusal showed it')
     .option('--yes', 'answer plain questions with yes; never the one for the code')
-    .action(async (revision: string, target: string, options: Options) => {
+    .action(async (revision: string, target: string | undefined, options: Options) => {
+      requireOneTarget(target, options);
       if (target === '-') context.output.divertResult();
+      const { partitionTable, resume, differential, toSource, ...others } = options;
       await context.withRepository(async (repository) => {
         const { restore } = await import('../../operations/restore.js');
-        const progress = context.progress(`${revision} → ${target}`);
-        const ask = asker(context.signal);
+        const progress = context.progress(`${revision} → ${target ?? 'its source'}`);
+        const { output, signal } = context;
         try {
           const outcome = await restore(repository, {
+            ...others,
             revision,
             target,
-            ...options,
-            confirm: ask,
-            signal: context.signal,
+            tableOnly: partitionTable,
+            differential: differential ?? resume,
+            confirm: asker(signal),
+            signal,
             onProgress: progress.update,
           });
-          context.output.done(outcome, sentence(outcome, target));
+          show(outcome);
         } finally {
           progress.stop();
+        }
+
+        function show(outcome: RestoreOutcome): void {
+          const isWhole = outcome.damagedBytes === 0;
+          const text = renderRestored(outcome, partitionTable === true, output.style);
+          if (isWhole) output.done(outcome, text);
+          else output.result(outcome, text);
+          if (!isWhole) process.exitCode = foundExitCode;
         }
       });
     });
@@ -53,19 +95,23 @@ export function register(program: Command, context: CliContext): void {
     command,
     ['cairn restore vm1@latest /tmp/vm1.img', 'to a new file'],
     ['cairn restore vm1@2026-11-20 /dev/vg0/vm1 --overwrite', 'to a device; asks for its code'],
+    ['cairn restore vm1 --to-source --differential', 'back over its own disk, writing only what differs'],
+    ['cairn restore vm1 /dev/sdb2 --partition 2 --overwrite', 'one partition'],
+    ['cairn restore vm1 /dev/sdb --partition-table --overwrite', 'a lost partition table, and nothing else'],
     ['cairn restore vm1 - | ssh host "dd of=/dev/vda bs=1M"', 'to standard output'],
   );
 }
 
-/** `vm1@… restored to /dev/vda: 1.2 GiB written, 800 MiB discarded, 4.1 s` */
-function sentence(outcome: RestoreOutcome, target: string): string {
-  const { disk, revision, writtenBytes, skippedBytes, discardedBytes, durationMs } = outcome;
-  const where = target === '-' ? 'standard output' : visible(target);
-  const parts = [
-    `${formatBytes(writtenBytes)} written`,
-    skippedBytes === 0 ? '' : `${formatBytes(skippedBytes)} left as holes`,
-    discardedBytes === 0 ? '' : `${formatBytes(discardedBytes)} discarded`,
-    formatDuration(durationMs),
-  ];
-  return `${disk}@${revision} restored to ${where}: ${parts.filter((part) => part !== '').join(', ')}`;
+function collect(value: string, earlier: string[]): string[] {
+  return [...earlier, value];
+}
+
+function requireOneTarget(target: string | undefined, { toSource }: Options): void {
+  if ((target === undefined) !== (toSource === true)) {
+    const what =
+      toSource === true ? 'Give a target or --to-source, not both.' : 'Where to restore to is missing.';
+    throw new CairnError('USAGE', what, {
+      hint: 'Name a file or device, “-” for standard output, or --to-source for what the revision was read from.',
+    });
+  }
 }

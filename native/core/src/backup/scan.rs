@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::bits::is_zero;
 use crate::codec::{self, Codec};
 use crate::digest::{Context, Digest};
 use crate::disk::Disk;
@@ -345,11 +346,4 @@ impl Worker<'_, '_> {
         }
         DECODED.with_borrow_mut(|buffer| self.job.known.reads_back(pointer, block, buffer))
     }
-}
-
-/// Whether all bytes are zero; usually decided by the first few.
-fn is_zero(bytes: &[u8]) -> bool {
-    let mut wide = bytes.chunks_exact(128);
-    wide.by_ref().all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
-        && wide.remainder().iter().all(|&byte| byte == 0)
 }

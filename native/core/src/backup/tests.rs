@@ -9,8 +9,9 @@ use super::*;
 use crate::disk::DiskOptions;
 use crate::io::{Files, OsFiles};
 use crate::map::ExtentState;
-use crate::restore::{self, Target};
+use crate::restore::{self, Options, Restored, Target};
 use crate::segment::{SEGMENT_LEN_TARGET, path_of};
+use crate::window::Window;
 
 mod comparison;
 
@@ -74,13 +75,19 @@ impl Lab {
     fn restored(&self, taken: &Taken) -> Vec<u8> {
         let path = self.directory.path().join("restored.img");
         let target = Target::file(&path, true).unwrap();
-        restore::run(&self.image(taken), target, 2, &Control::default()).unwrap();
+        restore(&self.image(taken), target, 2).unwrap();
         std::fs::read(path).unwrap()
     }
 
     fn segment_count(&self) -> usize {
         self.disk.segments().unwrap().len()
     }
+}
+
+fn restore(image: &Image, target: Target, threads: usize) -> Result<Restored> {
+    let window = Window::whole(image.geometry().size_bytes());
+    let options = Options { threads, ..Options::default() };
+    restore::run(image, &window, target, &options, &Control::default())
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -118,9 +125,7 @@ fn a_restore_to_a_pipe_that_does_not_block_waits_for_its_reader() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
     rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
-    let restoring = std::thread::spawn(move || {
-        restore::run(&image, Target::stream(writer.into()), 3, &Control::default()).unwrap()
-    });
+    let restoring = std::thread::spawn(move || restore(&image, Target::stream(writer.into()), 3).unwrap());
     let mut found = Vec::new();
     reader.read_to_end(&mut found).unwrap();
     assert_eq!(restoring.join().unwrap().written_bytes, 1_500_000);

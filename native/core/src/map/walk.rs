@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::{BlockPointer, Fanout, MapRoot, Page, PagePointer};
 
@@ -37,6 +37,42 @@ pub enum ExtentState {
     Data,
     /// Zeros.
     Zero,
+}
+
+/// What a walk that goes on where it can finds from some block on.
+pub enum Stretch {
+    /// Zeros up to this block.
+    Zeros(u64),
+    /// A page that has the pointers up to this block.
+    Leaf(Arc<Page>, u64),
+    /// Nobody knows what is there up to this block: the page that would tell cannot be read.
+    Lost(Error, u64),
+}
+
+/// The stretch that `block` lies in; it ends after `block`, perhaps beyond the end of the image.
+///
+/// # Errors
+/// Of the page source, where trying again may help: damage is [`Stretch::Lost`].
+pub fn stretch<S: PageSource + ?Sized>(source: &S, map: &MapRoot, block: u64) -> Result<Stretch> {
+    let end = |level: u8| (block / map.fanout.span(level) + 1).saturating_mul(map.fanout.span(level));
+    let mut level = map.height;
+    let Some(mut pointer) = map.root.filter(|_| block < map.fanout.span(level)) else {
+        return Ok(Stretch::Zeros(u64::MAX));
+    };
+    loop {
+        let page = match source.page(&pointer, level, map.fanout) {
+            Err(error) if error.is_unreadable() => return Ok(Stretch::Lost(error, end(level))),
+            other => other?,
+        };
+        if level == 1 {
+            return Ok(Stretch::Leaf(page, end(1)));
+        }
+        match page.child(map.fanout.slot(level, block)) {
+            Some(child) => pointer = child,
+            None => return Ok(Stretch::Zeros(end(level - 1))),
+        }
+        level -= 1;
+    }
 }
 
 /// The pointers of `range`, one for each block, `None` for zeros.
@@ -136,20 +172,11 @@ fn descend<S: PageSource + ?Sized>(
     map: &MapRoot,
     block: u64,
 ) -> Result<(Option<Arc<Page>>, u64)> {
-    let past = |level: u8| (block / map.fanout.span(level) + 1).saturating_mul(map.fanout.span(level));
-    let Some(root) = map.root.filter(|_| block < map.fanout.span(map.height)) else {
-        return Ok((None, u64::MAX));
-    };
-    let mut level = map.height;
-    let mut page = source.page(&root, level, map.fanout)?;
-    while level > 1 {
-        level -= 1;
-        match page.child(map.fanout.slot(level + 1, block)) {
-            Some(pointer) => page = source.page(&pointer, level, map.fanout)?,
-            None => return Ok((None, past(level))),
-        }
+    match stretch(source, map, block)? {
+        Stretch::Leaf(page, _) => Ok((Some(page), 0)),
+        Stretch::Zeros(end) => Ok((None, end)),
+        Stretch::Lost(error, _) => Err(error),
     }
-    Ok((Some(page), 0))
 }
 
 /// States of `range` in order, merged where equal, at most `limit` of them.

@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::problems::Problems;
 use super::reader::Reader;
 use super::table::{GptExtent, Row, Table};
+use super::transplant::put;
 
 const SECTOR_SIZES: [u32; 2] = [512, 4096];
 const SIGNATURE: &[u8] = b"EFI PART";
@@ -84,6 +85,66 @@ fn backup_places(reader: &Reader<'_>) -> Vec<(u64, u32)> {
         primary.has(0, SIGNATURE).then_some((primary.le64(32)?, size))
     });
     last.into_iter().chain(noted).filter(|&(sector, _)| sector > 1).collect()
+}
+
+/// A header and its entries as they stand on the disk, from the primary or else from the backup.
+pub(super) struct RawGpt {
+    pub(super) sector_size_bytes: u32,
+    pub(super) first_usable_sector: u64,
+    /// Where the primary's entries belong.
+    pub(super) entries_sector: u64,
+    /// A whole sector.
+    pub(super) header: Vec<u8>,
+    pub(super) entries: Vec<u8>,
+}
+
+/// The bytes of the table that [`read`] finds.
+pub(super) fn raw(reader: &Reader<'_>) -> Option<RawGpt> {
+    let primary = SECTOR_SIZES.into_iter().find_map(|size| raw_at(reader, 1, size));
+    primary.or_else(|| {
+        backup_places(reader).into_iter().find_map(|(sector, size)| {
+            // The backup does not say where the primary's entries are; they follow its header.
+            raw_at(reader, sector, size).map(|raw| RawGpt { entries_sector: 2, ..raw })
+        })
+    })
+}
+
+fn raw_at(reader: &Reader<'_>, sector: u64, sector_size_bytes: u32) -> Option<RawGpt> {
+    let header = read_header(reader, sector, sector_size_bytes).ok()?;
+    let entries = read_entries(reader, &header).ok()?;
+    let bytes = reader
+        .take(sector.checked_mul(sector_size_bytes.into())?, usize::try_from(sector_size_bytes).ok()?)?;
+    let entry_sectors = (entries.len() as u64).div_ceil(sector_size_bytes.into());
+    // Entries that would lie among the partitions, or a header that ends before them, are no table
+    // that could be written again.
+    let is_sane = header.first_usable_sector >= entry_sectors.checked_add(2)?
+        && (sector != 1 || header.entries_sector.checked_add(entry_sectors)? <= header.first_usable_sector)
+        && (sector != 1 || header.entries_sector >= 2);
+    is_sane.then_some(RawGpt {
+        sector_size_bytes,
+        first_usable_sector: header.first_usable_sector,
+        entries_sector: header.entries_sector,
+        header: bytes,
+        entries,
+    })
+}
+
+/// A header for another place and size: UEFI table 5-5, with its checksum.
+pub(super) fn rewritten(
+    header: &[u8],
+    own_sector: u64,
+    other_sector: u64,
+    entries_sector: u64,
+    last_usable_sector: u64,
+) -> Vec<u8> {
+    let mut bytes = header.to_vec();
+    let fields = [(24, own_sector), (32, other_sector), (48, last_usable_sector), (72, entries_sector)];
+    for (at, value) in fields {
+        put(&mut bytes, at, &value.to_le_bytes());
+    }
+    let crc = header_crc(&bytes).unwrap_or(0);
+    put(&mut bytes, 16, &crc.to_le_bytes());
+    bytes
 }
 
 fn load(

@@ -53,6 +53,15 @@ impl Mbr {
         self.entries.iter().any(|entry| entry.is_used() && entry.kind != KIND_PROTECTIVE)
     }
 
+    /// Where the records of the chain of logical partitions stand, in bytes.
+    pub(super) fn links(&self, reader: &Reader<'_>, sector_size_bytes: u32) -> Vec<u64> {
+        let extended = self.entries.iter().find(|entry| entry.is_used() && entry.is_extended());
+        let Some(first) = extended else { return Vec::new() };
+        let chain = Chain { reader, base: u64::from(first.start), sector_size_bytes, disk_id: "" };
+        let (_, visited) = chain.walk(&mut Problems::default());
+        visited.into_iter().map(|sector| sector.saturating_mul(sector_size_bytes.into())).collect()
+    }
+
     /// The whole table with its logical partitions.
     pub(super) fn table(&self, reader: &Reader<'_>, problems: &mut Problems) -> Table {
         let sector_size_bytes = sector_size(reader, &self.entries);
@@ -65,7 +74,7 @@ impl Mbr {
         let mut extended = self.entries.iter().filter(|entry| entry.is_used() && entry.is_extended());
         if let Some(first) = extended.next() {
             let chain = Chain { reader, base: u64::from(first.start), sector_size_bytes, disk_id: &disk_id };
-            rows.extend(chain.rows(problems));
+            rows.extend(chain.walk(problems).0);
         }
         if extended.next().is_some() {
             problems.push("Logical partitions of a second extended partition are not shown.".to_owned());
@@ -117,7 +126,8 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    fn rows(&self, problems: &mut Problems) -> Vec<Row> {
+    /// Its logical partitions, and the sectors of its records.
+    fn walk(&self, problems: &mut Problems) -> (Vec<Row>, Vec<u64>) {
         let mut rows = Vec::new();
         let mut visited = Vec::new();
         let mut next = Some(self.base);
@@ -150,7 +160,7 @@ impl Chain<'_> {
                 .find(|entry| entry.is_used() && entry.is_extended())
                 .map(|entry| self.base.saturating_add(u64::from(entry.start)));
         }
-        rows
+        (rows, visited)
     }
 
     fn record(&self, sector: u64) -> Option<[Entry; 4]> {

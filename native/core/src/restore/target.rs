@@ -3,29 +3,39 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, seek};
+use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom, fadvise, fallocate, seek};
 
 use crate::error::{AtPath, Error, Result};
-use crate::image::ByteExtent;
-use crate::source::ALIGNMENT;
+use crate::io::{File as _, ReadAt};
+use crate::source::{ALIGNMENT, AlignedBuffer};
 
 use super::Restored;
+
+const GPT_SIGNATURE: &[u8; 8] = b"EFI PART";
+/// From linux/fs.h: `_IO(0x12, 95)`.
+const BLKRRPART: libc::Ioctl = 0x125f;
 
 /// See the module.
 pub struct Target {
     kind: Kind,
     path: PathBuf,
+    /// What stood in the head before it was taken away, once that was done.
+    head: Mutex<Option<Vec<u8>>>,
 }
 
 enum Kind {
-    /// `is_new`: made here, to be removed after a failure.
+    /// `is_new`: made here, to be removed after a failure. `is_blank`: it holds nothing but what was
+    /// written here.
     File {
         file: File,
         is_new: bool,
+        is_blank: bool,
     },
     /// `direct` takes what is aligned, `file` the rest.
     Device {
@@ -35,22 +45,34 @@ enum Kind {
     Stream(File),
 }
 
+/// What a file or device was when somebody looked whether it may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Major and minor number of a file system's device, and an inode.
+    File {
+        /// As in `st_dev`.
+        device: (u32, u32),
+        /// As in `st_ino`.
+        inode: u64,
+    },
+    /// Major and minor number of a block device, as in `st_rdev`.
+    Device((u32, u32)),
+}
+
 impl Target {
-    /// A regular file, made with mode 0600; one that is there is emptied when `overwrite` says so.
+    /// A regular file, made with mode 0600; one that is there is taken when `existing` says so.
     ///
     /// # Errors
     /// `Target`, among it for a file that exists.
-    pub fn file(path: &Path, overwrite: bool) -> Result<Self> {
+    pub fn file(path: &Path, existing: bool) -> Result<Self> {
         let mut options = OpenOptions::new();
-        options.write(true).mode(0o600);
+        options.read(true).write(true).mode(0o600);
         let (file, is_new) = match options.clone().create_new(true).open(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && overwrite => {
-                (options.open(path), false)
-            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && existing => (options.open(path), false),
             made => (made, true),
         };
         let file = file.map_err(|source| failed(path, 0, source))?;
-        Ok(Self { kind: Kind::File { file, is_new }, path: path.to_owned() })
+        Ok(Self::of(Kind::File { file, is_new, is_blank: is_new }, path))
     }
 
     /// A block device that nobody else holds.
@@ -59,87 +81,259 @@ impl Target {
     /// `Target`, with EBUSY where it is in use.
     pub fn device(path: &Path) -> Result<Self> {
         let open = |flags: OFlags| {
-            let flags = i32::try_from((OFlags::EXCL | flags).bits()).unwrap_or(0);
-            OpenOptions::new().write(true).custom_flags(flags).open(path)
+            let flags = i32::try_from(flags.bits()).unwrap_or(0);
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
         };
-        let file = open(OFlags::empty()).map_err(|source| failed(path, 0, source))?;
-        let direct = OpenOptions::new()
-            .write(true)
-            .custom_flags(i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0))
-            .open(path)
-            .ok();
-        Ok(Self { kind: Kind::Device { file, direct }, path: path.to_owned() })
+        let file = open(OFlags::EXCL).map_err(|source| failed(path, 0, source))?;
+        let direct = open(OFlags::DIRECT).ok();
+        // What is read back shall come from the device.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        Ok(Self::of(Kind::Device { file, direct }, path))
+    }
+
+    fn of(kind: Kind, path: &Path) -> Self {
+        Self { kind, path: path.to_owned(), head: Mutex::new(None) }
+    }
+
+    /// Refuses to go on where the path leads to something else by now.
+    ///
+    /// # Errors
+    /// `InvalidArgument`; `Io`.
+    pub fn require(self, expected: Option<Identity>) -> Result<Self> {
+        let (Some(expected), Some(file)) = (expected, self.open_file()) else { return Ok(self) };
+        let metadata = file.metadata().at("looking at", &self.path)?;
+        let found = match expected {
+            Identity::File { .. } => {
+                Identity::File { device: numbers(metadata.dev()), inode: metadata.ino() }
+            }
+            Identity::Device(_) => Identity::Device(numbers(metadata.rdev())),
+        };
+        if found == expected {
+            return Ok(self);
+        }
+        Err(Error::InvalidArgument(format!(
+            "{} is another file or device than a moment ago; nothing was written",
+            self.path.display()
+        )))
+    }
+
+    fn open_file(&self) -> Option<&File> {
+        match &self.kind {
+            Kind::File { file, .. } | Kind::Device { file, .. } => Some(file),
+            Kind::Stream(_) => None,
+        }
     }
 
     /// A pipe or whatever else takes bytes in order.
     #[must_use]
     pub fn stream(fd: OwnedFd) -> Self {
-        Self { kind: Kind::Stream(fd.into()), path: PathBuf::from("the output") }
+        Self::of(Kind::Stream(fd.into()), Path::new("the output"))
     }
 
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))
     }
 
-    /// Gives the target its size, or checks it.
-    pub(super) fn prepare(&mut self, size_bytes: u64) -> Result<()> {
-        match &self.kind {
-            Kind::Stream(_) => Ok(()),
-            Kind::File { file, .. } => {
-                let sized = file.set_len(0).and_then(|()| file.set_len(size_bytes));
-                sized.map_err(|source| failed(&self.path, 0, source)).inspect_err(|_| self.discard())
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the target its size, or checks it. A file loses what it held unless `keeps_content`.
+    /// Returns the bytes that the target has beyond `size_bytes`.
+    pub(super) fn prepare(&mut self, size_bytes: u64, keeps_content: bool) -> Result<u64> {
+        match &mut self.kind {
+            Kind::Stream(_) => Ok(0),
+            Kind::File { file, is_blank, .. } => {
+                *is_blank |= !keeps_content;
+                let emptied = if keeps_content { Ok(()) } else { file.set_len(0) };
+                let sized = emptied.and_then(|()| file.set_len(size_bytes));
+                sized.map_err(|source| failed(&self.path, 0, source)).inspect_err(|_| self.discard())?;
+                // Its holes are looked for, and are only believed of what is on the medium.
+                if keeps_content { self.sync_content() } else { Ok(()) }.map(|()| 0)
             }
             Kind::Device { file, .. } => {
                 let found =
-                    seek(file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", &self.path)?;
-                if found < size_bytes {
-                    return Err(Error::TargetTooSmall { path: self.path.clone(), found, needed: size_bytes });
-                }
-                Ok(())
+                    seek(&*file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", &self.path)?;
+                found.checked_sub(size_bytes).ok_or_else(|| Error::TargetTooSmall {
+                    path: self.path.clone(),
+                    found,
+                    needed: size_bytes,
+                })
             }
         }
+    }
+
+    /// Bytes of a file or device.
+    pub(super) fn size_bytes(&self) -> Result<u64> {
+        let Some(file) = self.open_file() else { return Ok(0) };
+        seek(file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", &self.path)
+    }
+
+    /// Bytes of a sector of a device.
+    pub(super) fn sector_bytes(&self) -> Option<u32> {
+        let Kind::Device { file, .. } = &self.kind else { return None };
+        rustix::fs::ioctl_blksszget(file).ok()
+    }
+
+    /// Whether the last sector holds a GPT header.
+    pub(super) fn ends_with_table(&self) -> Result<bool> {
+        let size_bytes = self.size_bytes()?;
+        for sector in [512, 4096] {
+            let mut signature = [0; GPT_SIGNATURE.len()];
+            let Some(at) = (size_bytes / sector * sector).checked_sub(sector) else { continue };
+            self.read(&mut signature, at)?;
+            if signature == *GPT_SIGNATURE {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Has the kernel look at the partitions of a device anew (BLKRRPART). False where it knows some
+    /// and cannot, since one of them is in use.
+    pub(super) fn show_partitions(&self) -> bool {
+        use std::os::fd::AsRawFd;
+        let Kind::Device { file, .. } = &self.kind else { return true };
+        // SAFETY: the request takes a borrowed, open descriptor and no argument.
+        let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKRRPART) };
+        // What is no whole disk, or has no partitions, says EINVAL or ENOTTY.
+        result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EBUSY)
+    }
+
+    /// Takes the head away before anything else is changed, so that what is half written is taken by
+    /// nobody for a whole. Once; what stood there is remembered.
+    pub(super) fn take_head_away(&self, head_len: u64) -> Result<()> {
+        if head_len == 0 || matches!(self.kind, Kind::Stream(_) | Kind::File { is_blank: true, .. }) {
+            return Ok(());
+        }
+        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.is_some() {
+            return Ok(());
+        }
+        let len = usize::try_from(head_len).unwrap_or(0);
+        let mut buffer = AlignedBuffer::new(len);
+        self.read(buffer.as_mut_slice(), 0)?;
+        let before = buffer.as_slice().to_vec();
+        buffer.as_mut_slice().fill(0);
+        self.write(buffer.as_slice(), 0)?;
+        self.sync_content()?;
+        *head = Some(before);
+        Ok(())
+    }
+
+    /// The head was written again.
+    pub(super) fn head_is_back(&self) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// What stood in the head before it was taken away; nothing once it is back.
+    pub(super) fn earlier_head(&self) -> Option<Vec<u8>> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes bytes; a stream takes them in order and ignores the offset.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let written = match &self.kind {
             Kind::Stream(file) => write_stream(file, bytes),
-            Kind::File { file, .. } => file.write_all_at(bytes, offset),
+            Kind::File { file, .. } => FileExt::write_all_at(file, bytes, offset)
+                .inspect(|()| file.start_writeback(offset, bytes.len() as u64)),
             Kind::Device { file, direct } => match direct {
-                Some(direct) if is_aligned(bytes, offset) => match direct.write_all_at(bytes, offset) {
-                    Err(error) if error.kind() == ErrorKind::InvalidInput => file.write_all_at(bytes, offset),
-                    other => other,
-                },
-                _ => file.write_all_at(bytes, offset),
+                Some(direct) if is_aligned(bytes, offset) => {
+                    match FileExt::write_all_at(direct, bytes, offset) {
+                        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                            FileExt::write_all_at(file, bytes, offset)
+                        }
+                        other => other,
+                    }
+                }
+                _ => FileExt::write_all_at(file, bytes, offset),
             },
         };
         written.map_err(|source| failed(&self.path, offset, source))
     }
 
-    /// Makes a range zeros. A file is new or was emptied, so it has them already.
-    pub(super) fn zero(&self, extent: ByteExtent, restored: &mut Restored) -> Result<()> {
-        let Kind::Device { file, .. } = &self.kind else {
-            restored.skipped_bytes += extent.len;
-            return Ok(());
+    /// Fills `into`; what is beyond the end is zeros.
+    pub(super) fn read(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        let count = match &self.kind {
+            Kind::Stream(_) => Ok(0),
+            Kind::File { file, .. } => ReadAt::read_at(file, into, offset),
+            Kind::Device { file, direct } => match direct {
+                Some(direct) if is_aligned(into, offset) => match ReadAt::read_at(direct, into, offset) {
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                        ReadAt::read_at(file, into, offset)
+                    }
+                    other => other,
+                },
+                _ => ReadAt::read_at(file, into, offset),
+            },
         };
-        // Devices zero whole sectors only; the image may end within one.
-        let tail = extent.len % ALIGNMENT as u64;
-        let extent = ByteExtent { len: extent.len - tail, ..extent };
-        restored.written_bytes += tail;
-        self.write_zeros(ByteExtent { offset: extent.offset + extent.len, len: tail, ..extent })?;
-        if extent.len == 0 {
+        let count = count.at("reading back", &self.path)?;
+        into.get_mut(count..).unwrap_or(&mut []).fill(0);
+        Ok(())
+    }
+
+    /// The first stretch from `offset` on, before `end`, that may hold other than zeros.
+    pub(super) fn data_after(&self, offset: u64, end: u64) -> Option<Range<u64>> {
+        let Kind::File { file, .. } = &self.kind else { return (offset < end).then_some(offset..end) };
+        let start = match seek(file, SeekFrom::Data(offset)) {
+            Ok(start) => start.max(offset),
+            Err(rustix::io::Errno::NXIO) => return None,
+            Err(_) => return (offset < end).then_some(offset..end),
+        };
+        let stop = seek(file, SeekFrom::Hole(start)).unwrap_or(end).min(end);
+        (start < stop).then_some(start..stop)
+    }
+
+    /// Whether it has zeros wherever nothing was written.
+    pub(super) fn is_blank(&self) -> bool {
+        matches!(self.kind, Kind::File { is_blank: true, .. })
+    }
+
+    /// Makes a range zeros: by a hole, or by whatever the device does when it is asked for zeros
+    /// (fallocate(2) on a block device: PUNCH_HOLE reads back as zeros or fails, ZERO_RANGE is
+    /// BLKZEROOUT), or by writing them.
+    pub(super) fn zero(&self, range: Range<u64>, restored: &mut Restored) -> Result<()> {
+        let file = match &self.kind {
+            Kind::File { is_blank: true, .. } => {
+                restored.skipped_bytes += range.end - range.start;
+                return Ok(());
+            }
+            Kind::File { file, .. } | Kind::Device { file, .. } => file,
+            Kind::Stream(_) => return self.write_zeros(range, restored),
+        };
+        // Devices zero whole sectors only; the range need not begin or end with one.
+        let alignment = ALIGNMENT as u64;
+        let start = range.start.next_multiple_of(alignment).min(range.end);
+        let end = (range.end / alignment * alignment).max(start);
+        self.write_zeros(range.start..start, restored)?;
+        self.write_zeros(end..range.end, restored)?;
+        if start == end {
             return Ok(());
         }
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if fallocate(file, punch, extent.offset, extent.len).is_ok() {
-            restored.discarded_bytes += extent.len;
+        if fallocate(file, punch, start, end - start).is_ok() {
+            restored.discarded_bytes += end - start;
             return Ok(());
         }
-        restored.written_bytes += extent.len;
-        if fallocate(file, FallocateFlags::ZERO_RANGE, extent.offset, extent.len).is_ok() {
+        let is_device = matches!(self.kind, Kind::Device { .. });
+        if is_device && fallocate(file, FallocateFlags::ZERO_RANGE, start, end - start).is_ok() {
+            restored.written_bytes += end - start;
             return Ok(());
         }
-        self.write_zeros(extent)
+        self.write_zeros(start..end, restored)
+    }
+
+    /// Waits until the bytes are on stable storage.
+    pub(super) fn sync_content(&self) -> Result<()> {
+        self.open_file().map_or(Ok(()), |file| file.sync_all().at("syncing", &self.path))
+    }
+
+    /// Has what is read from now on come from the medium.
+    pub(super) fn forget_cached(&self) {
+        if let Some(file) = self.open_file() {
+            file.forget_cached();
+        }
     }
 
     /// Waits until everything is on stable storage, the name of a new file included.
@@ -164,14 +358,16 @@ impl Target {
         }
     }
 
-    fn write_zeros(&self, extent: ByteExtent) -> Result<()> {
-        let zeros = vec![0; usize::try_from(extent.len).unwrap_or(usize::MAX).min(1 << 20)];
-        let mut done = 0;
-        while done < extent.len {
-            let len = usize::try_from(extent.len - done).unwrap_or(usize::MAX).min(zeros.len());
-            self.write(zeros.get(..len).unwrap_or(&[]), extent.offset + done)?;
-            done += len as u64;
+    fn write_zeros(&self, range: Range<u64>, restored: &mut Restored) -> Result<()> {
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(1 << 20);
+        let zeros = AlignedBuffer::new(len);
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(len);
+            self.write(zeros.as_slice().get(..len).unwrap_or(&[]), at)?;
+            at += len as u64;
         }
+        restored.written_bytes += range.end - range.start;
         Ok(())
     }
 }
@@ -193,6 +389,11 @@ fn write_stream(mut file: &File, bytes: &[u8]) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Major and minor.
+pub(super) fn numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 fn is_aligned(bytes: &[u8], offset: u64) -> bool {

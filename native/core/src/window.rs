@@ -2,20 +2,23 @@
 //! volume. Pure arithmetic. A window is checked against its image when it is made, so no range ever
 //! points outside; a striped piece stays one piece however many stripes it has.
 
-use cairn_core::probe::Piece;
-use cairn_core::{Error, Result};
+use crate::error::{Error, Result};
+use crate::probe::Piece;
 
 /// A contiguous part of the image, and where it lies in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    pub(crate) image_offset: u64,
-    pub(crate) window_offset: u64,
-    pub(crate) len: u64,
+pub struct Range {
+    /// Where it begins in the image.
+    pub image_offset: u64,
+    /// Where it begins in the window.
+    pub window_offset: u64,
+    /// Bytes.
+    pub len: u64,
 }
 
-/// Pieces in a row.
+/// See the module.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub struct Window {
     size: u64,
     pieces: Vec<Placed>,
 }
@@ -28,9 +31,11 @@ struct Placed {
 }
 
 impl Window {
+    /// Pieces in a row, of an image of `image_size` bytes.
+    ///
     /// # Errors
     /// `InvalidArgument` for a piece that is malformed or reaches outside of the image.
-    pub(crate) fn new(pieces: &[Piece], image_size: u64) -> Result<Self> {
+    pub fn new(pieces: &[Piece], image_size: u64) -> Result<Self> {
         let mut placed = Vec::with_capacity(pieces.len());
         let mut size = 0u64;
         for piece in pieces.iter().filter(|piece| piece.size_bytes() > 0) {
@@ -45,14 +50,23 @@ impl Window {
         Ok(Self { size, pieces: placed })
     }
 
+    /// All of an image.
+    #[must_use]
+    pub fn whole(image_size: u64) -> Self {
+        let piece = Piece::Linear { offset_bytes: 0, size_bytes: image_size };
+        Self { size: image_size, pieces: vec![Placed { start: 0, piece }] }
+    }
+
     /// Bytes.
-    pub(crate) fn size(&self) -> u64 {
+    #[must_use]
+    pub fn size(&self) -> u64 {
         self.size
     }
 
     /// The image ranges behind `len` bytes from `offset` on, in order; what is beyond the end is left
     /// out. Neighbours that touch in the image are one.
-    pub(crate) fn ranges(&self, offset: u64, len: u64) -> Ranges<'_> {
+    #[must_use]
+    pub fn ranges(&self, offset: u64, len: u64) -> Ranges<'_> {
         Ranges { window: self, at: offset, end: offset.saturating_add(len).min(self.size) }
     }
 
@@ -63,7 +77,7 @@ impl Window {
     ///
     /// # Errors
     /// Of `next`.
-    pub(crate) fn first(
+    pub fn first(
         &self,
         offset: u64,
         mut next: impl FnMut(u64) -> Result<Option<u64>>,
@@ -91,7 +105,7 @@ impl Window {
 }
 
 /// Iterator over the image ranges of a stretch of the window.
-pub(crate) struct Ranges<'a> {
+pub struct Ranges<'a> {
     window: &'a Window,
     at: u64,
     end: u64,

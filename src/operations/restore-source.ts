@@ -1,0 +1,71 @@
+/** The source of a revision as the target of its restore: only where it still is what the revision was read from. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { CairnError } from '../base/errors.js';
+import { visible } from '../base/visible.js';
+import type { Manifest } from '../native/index.js';
+import { parseSource } from '../source/parse-source.js';
+import type { SourceDescription } from '../source/source.js';
+
+type Known = Readonly<Record<string, unknown>>;
+
+/** What tells one device from all others, and how a person calls it. */
+const PROOFS = [
+  ['serial', 'serial number'],
+  ['wwid', 'world wide id'],
+  ['diskId', 'disk GUID'],
+  ['backingFile', 'file behind it'],
+] as const;
+
+/** The path to restore to.
+ *  @throws {CairnError} USAGE for what cannot be written back to; REFUSED where it is not the same, or cannot be told */
+export async function sourceAsTarget(manifest: Manifest): Promise<string> {
+  const { source } = manifest;
+  const { spec, path: file, kind } = source;
+  const isPath = (kind === 'file' || kind === 'device') && typeof spec === 'string';
+  if (!isPath || typeof file !== 'string' || !path.isAbsolute(file)) {
+    throw new CairnError(
+      'USAGE',
+      'The revision was not read from a file or device, so there is none to restore to.',
+      {
+        hint: 'Name a target.',
+      },
+    );
+  }
+  // An image that is gone is made again where it was.
+  if (kind === 'file' && !existsSync(file)) return file;
+  const now = await parseSource(spec).inspect();
+  const difference = now.kind === 'device' ? deviceDifference(now, source) : fileDifference(now, source);
+  if (difference !== null) {
+    throw new CairnError(
+      'REFUSED',
+      `${visible(file)} is not what the revision was read from: ${difference}.`,
+      {
+        hint: 'If it shall be overwritten all the same, name it as the target; then it is guarded like any other.',
+      },
+    );
+  }
+  return file;
+}
+
+function fileDifference(now: SourceDescription, then: Known): string | null {
+  if (then['kind'] !== 'file') return 'it was a device then';
+  if (now['device'] === then['device'] && now['inode'] === then['inode']) return null;
+  return 'another file has that name now';
+}
+
+function deviceDifference(now: SourceDescription, then: Known): string | null {
+  if (then['kind'] !== 'device') return 'it was a file then';
+  if ((now['partition'] ?? null) !== (then['partition'] ?? null)) return 'it is another part of a disk';
+  let isProven = false;
+  for (const [field, name] of PROOFS) {
+    const [found, known] = [now[field], then[field]];
+    if (typeof known !== 'string' || typeof found !== 'string') continue;
+    // A disk GUID belongs to what is restored, which may be damaged; all else belongs to the device.
+    if (found === known) isProven = true;
+    else return `its ${name} is ${visible(found)} and was ${visible(known)}`;
+  }
+  return isProven
+    ? null
+    : 'it has neither a serial number nor anything else by which it could be known again';
+}
