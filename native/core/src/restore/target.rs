@@ -24,6 +24,8 @@ const BLKRRPART: libc::Ioctl = 0x125f;
 /// See the module.
 pub struct Target {
     kind: Kind,
+    /// Past the page cache, for what is aligned; `None` where that is not possible.
+    direct: Option<File>,
     path: PathBuf,
     /// What stood in the head before it was taken away, once that was done.
     head: Mutex<Option<Vec<u8>>>,
@@ -37,11 +39,7 @@ enum Kind {
         is_new: bool,
         is_blank: bool,
     },
-    /// `direct` takes what is aligned, `file` the rest.
-    Device {
-        file: File,
-        direct: Option<File>,
-    },
+    Device(File),
     Stream(File),
 }
 
@@ -72,7 +70,8 @@ impl Target {
             made => (made, true),
         };
         let file = file.map_err(|source| failed(path, 0, source))?;
-        Ok(Self::of(Kind::File { file, is_new, is_blank: is_new }, path))
+        let direct = direct_to(path, &file);
+        Ok(Self::of(Kind::File { file, is_new, is_blank: is_new }, direct, path))
     }
 
     /// A block device that nobody else holds.
@@ -80,19 +79,15 @@ impl Target {
     /// # Errors
     /// `Target`, with EBUSY where it is in use.
     pub fn device(path: &Path) -> Result<Self> {
-        let open = |flags: OFlags| {
-            let flags = i32::try_from(flags.bits()).unwrap_or(0);
-            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
-        };
-        let file = open(OFlags::EXCL).map_err(|source| failed(path, 0, source))?;
-        let direct = open(OFlags::DIRECT).ok();
+        let file = open_to_write(path, OFlags::EXCL).map_err(|source| failed(path, 0, source))?;
+        let direct = direct_to(path, &file);
         // What is read back shall come from the device.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
-        Ok(Self::of(Kind::Device { file, direct }, path))
+        Ok(Self::of(Kind::Device(file), direct, path))
     }
 
-    fn of(kind: Kind, path: &Path) -> Self {
-        Self { kind, path: path.to_owned(), head: Mutex::new(None) }
+    fn of(kind: Kind, direct: Option<File>, path: &Path) -> Self {
+        Self { kind, direct, path: path.to_owned(), head: Mutex::new(None) }
     }
 
     /// Refuses to go on where the path leads to something else by now.
@@ -119,7 +114,7 @@ impl Target {
 
     fn open_file(&self) -> Option<&File> {
         match &self.kind {
-            Kind::File { file, .. } | Kind::Device { file, .. } => Some(file),
+            Kind::File { file, .. } | Kind::Device(file) => Some(file),
             Kind::Stream(_) => None,
         }
     }
@@ -127,7 +122,7 @@ impl Target {
     /// A pipe or whatever else takes bytes in order.
     #[must_use]
     pub fn stream(fd: OwnedFd) -> Self {
-        Self::of(Kind::Stream(fd.into()), Path::new("the output"))
+        Self::of(Kind::Stream(fd.into()), None, Path::new("the output"))
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -152,7 +147,7 @@ impl Target {
                 // Its holes are looked for, and are only believed of what is on the medium.
                 if keeps_content { self.sync_content() } else { Ok(()) }.map(|()| 0)
             }
-            Kind::Device { file, .. } => {
+            Kind::Device(file) => {
                 let found =
                     seek(&*file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", &self.path)?;
                 found.checked_sub(size_bytes).ok_or_else(|| Error::TargetTooSmall {
@@ -172,7 +167,7 @@ impl Target {
 
     /// Bytes of a sector of a device.
     pub(super) fn sector_bytes(&self) -> Option<u32> {
-        let Kind::Device { file, .. } = &self.kind else { return None };
+        let Kind::Device(file) = &self.kind else { return None };
         rustix::fs::ioctl_blksszget(file).ok()
     }
 
@@ -194,7 +189,7 @@ impl Target {
     /// and cannot, since one of them is in use.
     pub(super) fn show_partitions(&self) -> bool {
         use std::os::fd::AsRawFd;
-        let Kind::Device { file, .. } = &self.kind else { return true };
+        let Kind::Device(file) = &self.kind else { return true };
         // SAFETY: the request takes a borrowed, open descriptor and no argument.
         let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKRRPART) };
         // What is no whole disk, or has no partitions, says EINVAL or ENOTTY.
@@ -234,39 +229,33 @@ impl Target {
 
     /// Writes bytes; a stream takes them in order and ignores the offset.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let written = match &self.kind {
-            Kind::Stream(file) => write_stream(file, bytes),
-            Kind::File { file, .. } => FileExt::write_all_at(file, bytes, offset)
-                .inspect(|()| file.start_writeback(offset, bytes.len() as u64)),
-            Kind::Device { file, direct } => match direct {
-                Some(direct) if is_aligned(bytes, offset) => {
-                    match FileExt::write_all_at(direct, bytes, offset) {
-                        Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                            FileExt::write_all_at(file, bytes, offset)
-                        }
-                        other => other,
-                    }
-                }
-                _ => FileExt::write_all_at(file, bytes, offset),
+        let (Kind::Stream(file) | Kind::File { file, .. } | Kind::Device(file)) = &self.kind;
+        let buffered = || {
+            if self.is_stream() {
+                write_stream(file, bytes)
+            } else {
+                FileExt::write_all_at(file, bytes, offset)
+            }
+        };
+        let written = match &self.direct {
+            Some(direct) if is_aligned(bytes, offset) => match FileExt::write_all_at(direct, bytes, offset) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => buffered(),
+                other => other,
             },
+            _ => buffered(),
         };
         written.map_err(|source| failed(&self.path, offset, source))
     }
 
     /// Fills `into`; what is beyond the end is zeros.
     pub(super) fn read(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        let count = match &self.kind {
-            Kind::Stream(_) => Ok(0),
-            Kind::File { file, .. } => ReadAt::read_at(file, into, offset),
-            Kind::Device { file, direct } => match direct {
-                Some(direct) if is_aligned(into, offset) => match ReadAt::read_at(direct, into, offset) {
-                    Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                        ReadAt::read_at(file, into, offset)
-                    }
-                    other => other,
-                },
-                _ => ReadAt::read_at(file, into, offset),
+        let (Kind::Stream(file) | Kind::File { file, .. } | Kind::Device(file)) = &self.kind;
+        let count = match &self.direct {
+            Some(direct) if is_aligned(into, offset) => match ReadAt::read_at(direct, into, offset) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => ReadAt::read_at(file, into, offset),
+                other => other,
             },
+            _ => ReadAt::read_at(file, into, offset),
         };
         let count = count.at("reading back", &self.path)?;
         into.get_mut(count..).unwrap_or(&mut []).fill(0);
@@ -299,7 +288,7 @@ impl Target {
                 restored.skipped_bytes += range.end - range.start;
                 return Ok(());
             }
-            Kind::File { file, .. } | Kind::Device { file, .. } => file,
+            Kind::File { file, .. } | Kind::Device(file) => file,
             Kind::Stream(_) => return self.write_zeros(range, restored),
         };
         // Devices zero whole sectors only; the range need not begin or end with one.
@@ -316,7 +305,7 @@ impl Target {
             restored.discarded_bytes += end - start;
             return Ok(());
         }
-        let is_device = matches!(self.kind, Kind::Device { .. });
+        let is_device = matches!(self.kind, Kind::Device(_));
         if is_device && fallocate(file, FallocateFlags::ZERO_RANGE, start, end - start).is_ok() {
             restored.written_bytes += end - start;
             return Ok(());
@@ -341,7 +330,7 @@ impl Target {
         match &self.kind {
             // Pipes cannot be synced, and files behind a redirection are the caller's.
             Kind::Stream(_) => Ok(()),
-            Kind::Device { file, .. } => file.sync_all().at("syncing", &self.path),
+            Kind::Device(file) => file.sync_all().at("syncing", &self.path),
             Kind::File { file, .. } => {
                 file.sync_all().at("syncing", &self.path)?;
                 let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -370,6 +359,18 @@ impl Target {
         restored.written_bytes += range.end - range.start;
         Ok(())
     }
+}
+
+fn open_to_write(path: &Path, flags: OFlags) -> std::io::Result<File> {
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
+/// A second descriptor of an open file or device, past the page cache.
+fn direct_to(path: &Path, file: &File) -> Option<File> {
+    let direct = open_to_write(path, OFlags::DIRECT).ok()?;
+    let (one, other) = (file.metadata().ok()?, direct.metadata().ok()?);
+    (one.dev() == other.dev() && one.ino() == other.ino()).then_some(direct)
 }
 
 /// Writes all of `bytes`, also to a pipe that whoever made it has set not to block.
