@@ -12,6 +12,7 @@ import * as disk from './commands/disk.js';
 import * as doctor from './commands/doctor.js';
 import * as files from './commands/files.js';
 import * as init from './commands/init.js';
+import * as instant from './commands/instant.js';
 import * as list from './commands/list.js';
 import * as log from './commands/log.js';
 import * as mount from './commands/mount.js';
@@ -42,6 +43,7 @@ const COMMANDS = [
   umount,
   files,
   restore,
+  instant,
   tag,
   protect,
   unprotect,

@@ -1,6 +1,7 @@
 /** One revision for a person: facts, a picture of its partitions, and a table of them. Pure. */
 import { formatBytes, formatDuration } from '../base/units.js';
 import { visible } from '../base/visible.js';
+import type { OverlayRecord } from '../native/state-types.js';
 import type { FileSystem, Partition, Volume } from '../native/types.js';
 import type { ShownRevision } from '../operations/show.js';
 import { partitionPicture } from './partition-picture.js';
@@ -53,6 +54,7 @@ function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): stri
     ['consistency', CONSISTENCIES[shown.consistency]],
     ['trust', shown.trust === 'distrusted' ? style.red(shown.trust) : shown.trust],
     ['protected', shown.protected ? 'yes' : 'no'],
+    ['overlays', shown.overlays.map((overlay) => describeOverlay(overlay, nowMs)).join('; ')],
     ['tags', shown.tags.join(', ')],
     [
       'size',
@@ -67,6 +69,11 @@ function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): stri
     ['notes', reading.notes.map((note) => visible(note, 300)).join('; ')],
     ['digest', shown.imageDigest],
   ]);
+}
+
+/** `/srv/vm1.qcow2, made 2 h ago by root@host` */
+function describeOverlay({ path, madeAt, by }: OverlayRecord, nowMs: number): string {
+  return `${visible(path, 300)}, made ${ago(madeAt, nowMs)} by ${visible(by)}`;
 }
 
 function partitionTable(partitions: readonly Partition[], style: Style): string {

@@ -1,7 +1,8 @@
 /** Disks, their locks, and the small files in their directories: synchronous. */
 import { CairnError } from '../base/errors.js';
 import { type Addon, call } from './addon.js';
-import type { DiskFile, DiskLock, DiskOptions, Manifest, StateFile } from './types.js';
+import type { StateFile } from './state-types.js';
+import type { DiskFile, DiskLock, DiskOptions, Manifest } from './types.js';
 
 type NativeLock = InstanceType<Addon['NativeLock']>;
 
@@ -52,14 +53,13 @@ export function readManifest(path: string): Manifest {
 /** A state file; a missing one is a trusted revision without tags.
  *  @throws {CairnError} CORRUPT | FORMAT_TOO_NEW | IO */
 export function readState(path: string): StateFile {
-  const { tags, trust, protected: isProtected } = call((native) => native.readState(path)) as StateFile;
-  return { tags, trust, protected: isProtected };
+  return fieldsOf(call((native) => native.readState(path)) as StateFile);
 }
 
 /** Replaces a revision's state file, atomically and durably. Needs the lock of the disk.
  *  @throws {CairnError} INVALID_ARGUMENT | IO | NO_SPACE | READ_ONLY */
 export function writeState(diskDir: string, revision: string, state: StateFile, lock: DiskLock): void {
-  const file = { format: 1, tags: state.tags, trust: state.trust, protected: state.protected };
+  const file = { format: 1, ...fieldsOf(state) };
   call((native) => native.writeState(diskDir, revision, file, nativeLock(lock)));
 }
 
@@ -68,4 +68,11 @@ export function writeState(diskDir: string, revision: string, state: StateFile, 
  *  @throws {CairnError} NOT_FOUND, before anything is done; IO | NO_SPACE | READ_ONLY */
 export function retireRevisions(diskDir: string, revisions: readonly string[], lock: DiskLock): void {
   call((native) => native.retireRevisions(diskDir, [...revisions], nativeLock(lock)));
+}
+
+/** A state may be a row that holds more. */
+function fieldsOf(state: StateFile): StateFile {
+  const { tags, trust, protected: isProtected, overlays = [], protectedOtherwise = false } = state;
+  const fields = { tags, trust, protected: isProtected };
+  return overlays.length === 0 ? fields : { ...fields, overlays, protectedOtherwise };
 }

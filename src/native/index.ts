@@ -31,6 +31,7 @@ export {
   type NativeMount,
 } from './mounts.js';
 export type * from './restore-types.js';
+export type * from './state-types.js';
 export type * from './types.js';
 export type * from './verification-types.js';
 

@@ -106,12 +106,6 @@ export interface PendingBackup {
   abort(): Promise<void>;
 }
 
-export interface StateFile {
-  readonly tags: readonly string[];
-  readonly trust: Trust;
-  readonly protected: boolean;
-}
-
 export interface FileSystem {
   /** As blkid names them (ext4, xfs, btrfs, vfat, ntfs, swap …), but `lvm2` and `luks`. */
   readonly kind: string;

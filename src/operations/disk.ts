@@ -6,6 +6,7 @@ import { removeDiskDirectory, renameDiskDirectory } from '../repository/disk-dir
 import type { LockOptions } from '../repository/disk-lock.js';
 import type { Repository } from '../repository/repository.js';
 import { onDisk } from './on-disk.js';
+import { refuseOverlaidDisk } from './overlays.js';
 
 export interface ListedDisk {
   readonly disk: string;
@@ -37,7 +38,8 @@ export async function listDisks(repo: Repository): Promise<ListedDisk[]> {
   });
 }
 
-/** @throws {CairnError} USAGE | NO_SUCH_DISK | ALREADY_EXISTS | READ_ONLY | LOCKED | IO */
+/** @throws {CairnError} USAGE | NO_SUCH_DISK | ALREADY_EXISTS | REFUSED while an overlay
+ *  stands on a revision | READ_ONLY | LOCKED | IO */
 export async function renameDisk(
   repo: Repository,
   options: LockOptions & { readonly disk: string; readonly to: string },
@@ -46,6 +48,7 @@ export async function renameDisk(
   const to = diskName(options.to);
   if (from === to) throw new CairnError('USAGE', `Disk “${from}” has that name already.`);
   return await onDisk(repo, from, 'rename', { from, to }, options, () => {
+    refuseOverlaidDisk(repo, from);
     renameDiskDirectory(repo.layout, from, to);
     return { result: { disk: to, renamedFrom: from }, details: {}, disk: to };
   });

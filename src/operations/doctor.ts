@@ -2,9 +2,12 @@
  *  without loss. */
 import { CairnError } from '../base/errors.js';
 import { type DiskName, isRevisionId } from '../base/ids.js';
+import { quoted } from '../base/shell-word.js';
+import { visible } from '../base/visible.js';
 import {
   type DamagedExtent,
   type DiskLock,
+  type OverlayRecord,
   type StateFile,
   startExamine,
   startRepair,
@@ -12,10 +15,12 @@ import {
 } from '../native/index.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type JournalEntry, readJournal, startOperation } from '../repository/journal.js';
+import { isTime } from '../repository/journal-entry.js';
 import { type OpenOperation, openOperations } from '../repository/open-operations.js';
 import type { Repository } from '../repository/repository.js';
 import { examineRepository, repairRepository } from './doctor-repository.js';
 import { afterRepair, type Finding, findingOf, problem } from './finding.js';
+import { listOverlays } from './instant-finish.js';
 import { type JobOptions, runJob } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 
@@ -93,12 +98,24 @@ async function lookAtDisk(
       last = await examine();
       await repo.refreshDisk(disk);
     }
-    outcome.findings.push(...busy, ...died, ...afterRepair(before.findings, last.findings));
+    outcome.findings.push(...busy, ...died, ...goneOverlays(repo, disk));
+    outcome.findings.push(...afterRepair(before.findings, last.findings));
     outcome.damaged.push(...last.damaged.map((extent) => ({ disk, ...extent })));
     outcome.revisions += last.revisions;
   } finally {
     lock?.release();
   }
+}
+
+/** What keeps a revision protected and is not there: somebody removed it, or died before it was made. */
+function goneOverlays(repo: Repository, disk: DiskName): Finding[] {
+  const gone = listOverlays(repo, disk).filter(({ state }) => state === 'gone');
+  return gone.map(({ overlay, revision, by, madeAt }) => {
+    const about = `${revision} is protected for the overlay ${visible(overlay)}, made by ${visible(by)} at ${madeAt}`;
+    const message = `${about}, which is gone: “cairn instant --finish ${quoted(overlay)}” frees it.`;
+    const found = problem(disk, 'overlay', `disks/${disk}/revisions/${revision}.state.json`, message, null);
+    return { ...found, revisions: [revision], severity: 'note' };
+  });
 }
 
 /** Taking the lock has noted the end of what died, and what it left is among the other findings. */
@@ -192,8 +209,26 @@ function stateByLog(
     } = entry as { tags?: unknown; trust?: unknown; protected?: unknown };
     if (!Array.isArray(tags)) continue;
     const isTrust = trust === 'trusted' || trust === 'distrusted' || trust === 'verified';
-    state = { tags: tags.map(String), trust: isTrust ? trust : state.trust, protected: kept === true };
+    state = {
+      tags: tags.map(String),
+      trust: isTrust ? trust : state.trust,
+      protected: kept === true,
+      ...overlaysIn(entry),
+    };
     isKnown = true;
   }
   return { state, isKnown };
+}
+
+/** A log holds whatever somebody wrote into it. */
+function overlaysIn(entry: JournalEntry): Pick<StateFile, 'overlays' | 'protectedOtherwise'> {
+  const { overlays, protectedOtherwise } = entry as { overlays?: unknown; protectedOtherwise?: unknown };
+  const good = Array.isArray(overlays) ? overlays.filter(isOverlayRecord) : [];
+  return good.length === 0 ? {} : { overlays: good, protectedOtherwise: protectedOtherwise === true };
+}
+
+function isOverlayRecord(value: unknown): value is OverlayRecord {
+  const { path, backing, by, machine, madeAt } = (value ?? {}) as Record<string, unknown>;
+  const hasWords = [path, backing, by, madeAt].every((word) => typeof word === 'string');
+  return hasWords && isTime(madeAt) && (machine === null || typeof machine === 'string');
 }

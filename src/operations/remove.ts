@@ -1,11 +1,12 @@
 /** Removing revisions. */
 import { CairnError } from '../base/errors.js';
-import type { RevisionRow } from '../base/revision-row.js';
+import { visible } from '../base/visible.js';
 import { retireRevisions } from '../native/index.js';
 import { isGood } from '../policy/retention.js';
 import type { LockOptions } from '../repository/disk-lock.js';
 import type { Repository } from '../repository/repository.js';
 import { onDisk } from './on-disk.js';
+import { overlaysOf, wayToFinish } from './overlays.js';
 
 export interface RemoveOptions extends LockOptions {
   /** Each with the `@`: what is removed is never chosen by default. */
@@ -29,7 +30,7 @@ export async function remove(
   const found = options.revisions.map((text) => repo.find(text, { bareDiskMeansLatest: false }));
   const wanted = new Map<string, Set<string>>();
   for (const { row } of found) wanted.set(row.disk, (wanted.get(row.disk) ?? new Set()).add(row.revision));
-  for (const [disk, revisions] of wanted) refuse(repo.revisions(disk), revisions, options.force === true);
+  for (const [disk, revisions] of wanted) refuse(repo, disk, revisions, options.force === true);
   const removed: RemovedRevision[] = [];
   for (const [disk, revisions] of wanted) {
     await removeOf(repo, disk, revisions, options);
@@ -48,21 +49,23 @@ async function removeOf(
   const about = { revisions: [...revisions] };
   await onDisk(repo, disk, 'remove', about, { ...options, freesSpace: true }, (lock) => {
     // Somebody may have protected one while this waited for the lock.
-    refuse(repo.revisions(disk), revisions, options.force === true);
+    refuse(repo, disk, revisions, options.force === true);
     retireRevisions(repo.diskDir(disk), about.revisions, lock);
     return { result: null, details: {} };
   });
 }
 
-/** `rows` are all of one disk.
- *  @throws {CairnError} REFUSED */
-function refuse(rows: readonly RevisionRow[], revisions: ReadonlySet<string>, force: boolean): void {
+/** @throws {CairnError} REFUSED */
+function refuse(repo: Repository, disk: string, revisions: ReadonlySet<string>, force: boolean): void {
+  const rows = repo.revisions(disk);
   const going = rows.filter((row) => revisions.has(row.revision));
   const kept = going.find((row) => row.protected);
   if (kept !== undefined) {
     const name = `${kept.disk}@${kept.revision}`;
-    throw new CairnError('REFUSED', `${name} is protected, so nothing was removed.`, {
-      hint: `Run “cairn unprotect ${name}” first.`,
+    const [overlay] = overlaysOf(repo, kept);
+    const why = overlay === undefined ? '' : ` while the overlay ${visible(overlay.path)} stands on it`;
+    throw new CairnError('REFUSED', `${name} is protected${why}, so nothing was removed.`, {
+      hint: overlay === undefined ? `Run “cairn unprotect ${name}” first.` : wayToFinish(overlay),
     });
   }
   const lastGood = going.findLast(isGood);

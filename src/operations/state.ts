@@ -31,12 +31,13 @@ export async function changeState(
 ): Promise<StateOutcome> {
   const { row, notes } = repo.find(options.revision, { bareDiskMeansLatest: false });
   const disk = repo.requireDisk(row.disk);
-  if (isSame(row, change(row))) return { ...row, changed: false, warnings: notes };
+  const before = currentState(repo, row);
+  if (isSame(before, change(before))) return { ...row, changed: false, warnings: notes };
   const about = { revision: row.revision, ...details };
   await onDisk(repo, disk, operation, about, options, (lock) => {
     const state = change(currentState(repo, row));
     writeState(repo.diskDir(disk), row.revision, state, lock);
-    return { result: null, details: { tags: state.tags, trust: state.trust, protected: state.protected } };
+    return { result: null, details: stateDetails(state) };
   });
   const after = repo.revisions(disk).find((other) => other.revision === row.revision);
   return { ...(after ?? row), changed: true, warnings: notes };
@@ -54,7 +55,13 @@ export function currentState(repo: Repository, { disk, revision }: RevisionRow):
   }
 }
 
+/** What the line `finished` says of a state, from which a lost one is made again. */
+export function stateDetails(state: StateFile): Details {
+  const { tags, trust, protected: kept, overlays = [], protectedOtherwise } = state;
+  const details = { tags, trust, protected: kept };
+  return overlays.length === 0 ? details : { ...details, overlays, protectedOtherwise };
+}
+
 function isSame(a: StateFile, b: StateFile): boolean {
-  const key = ({ tags, trust, protected: kept }: StateFile) => JSON.stringify([tags, trust, kept]);
-  return key(a) === key(b);
+  return JSON.stringify(stateDetails(a)) === JSON.stringify(stateDetails(b));
 }

@@ -204,7 +204,7 @@ impl Pending {
             format: text::FORMAT,
             tags: std::mem::take(&mut self.tags),
             trust: verify::trust_after(self.manifest.comparison.as_ref()),
-            protected: false,
+            ..State::default()
         };
         let (files, paths) = (&**self.disk.files(), self.disk.paths());
         let (state_path, manifest_path) =

@@ -234,6 +234,28 @@ pub struct State {
     pub trust: Trust,
     /// Never pruned while set.
     pub protected: bool,
+    /// What needs the revision's bytes from outside of the repository. It is protected while there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlays: Vec<Overlay>,
+    /// Whether it stays protected when the last of `overlays` has gone; false where there are none.
+    #[serde(default, rename = "protectedOtherwise", skip_serializing_if = "std::ops::Not::not")]
+    pub protected_otherwise: bool,
+}
+
+/// A writable image that has nothing but what differs from the revision under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overlay {
+    /// Absolute, on the machine where it was made.
+    pub path: String,
+    /// The revision's image in a mount, as the overlay names it.
+    pub backing: String,
+    /// Who made it, for people.
+    pub by: String,
+    /// Which machine it was made on; null where that could not be told.
+    pub machine: Option<String>,
+    /// When.
+    pub made_at: Timestamp,
 }
 
 impl State {
@@ -426,12 +448,35 @@ mod tests {
     use crate::io::MemoryFiles;
 
     #[test]
+    fn a_state_tells_of_overlays_where_there_are_any() {
+        let (files, path) = (MemoryFiles::default(), Path::new("/d/state.json"));
+        files.create_directory(Path::new("/d")).unwrap();
+        let written = |state: &State| {
+            state.write(&files, path).unwrap();
+            assert_eq!(State::read(&files, path).unwrap(), *state);
+            String::from_utf8(text::encode(state).unwrap()).unwrap()
+        };
+        let overlay = Overlay {
+            path: "/srv/vm1.qcow2".into(),
+            backing: "/mnt/cairn/vm1/20261120T201500Z-k3f9/disk.img".into(),
+            by: "root@host".into(),
+            machine: None,
+            made_at: "2026-11-20T20:15:00Z".parse().unwrap(),
+        };
+        let mut state = State { format: 1, protected: true, ..State::default() };
+        assert!(!written(&state).contains("verlay") && !written(&state).contains("Otherwise"));
+        state.overlays.push(overlay);
+        state.protected_otherwise = true;
+        assert!(written(&state).contains(r#""protectedOtherwise": true"#));
+    }
+
+    #[test]
     fn a_state_with_a_tag_that_cannot_be_one_is_damaged() {
         let (files, path) = (MemoryFiles::default(), Path::new("/d/state.json"));
         files.create_directory(Path::new("/d")).unwrap();
         let read_with = |tag: &str| {
             let tags = vec!["daily".to_owned(), tag.to_owned()];
-            let state = State { format: 1, tags, trust: Trust::Trusted, protected: false };
+            let state = State { format: 1, tags, ..State::default() };
             state.write(&files, path).unwrap();
             State::read(&files, path).map(|read| read == state)
         };

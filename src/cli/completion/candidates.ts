@@ -98,6 +98,7 @@ function value(line: Line, wanted: Argument | Option, typed: string, names: Name
     case 'file':
     case 'spec':
     case 'target':
+    case 'overlay':
       return 'files';
     default:
       return 'nothing';

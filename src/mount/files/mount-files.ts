@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import type { LogLevel } from '../../base/log.js';
 import type { RevisionRow } from '../../base/revision-row.js';
+import { quoted } from '../../base/shell-word.js';
 import { visible } from '../../base/visible.js';
 import type { FileSystem } from '../../native/index.js';
 import type { RevisionFacts } from '../inside.js';
@@ -195,11 +196,6 @@ async function requireDriver({ row }: FilesOptions, { fileSystem, path }: Candid
           : `The image can be read elsewhere, from a cairn mount: ${image}`,
     },
   );
-}
-
-/** One word of a command line that a shell reads back as it is. */
-function quoted(word: string): string {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${visible(word, 1000).replaceAll("'", `'\\''`)}'`;
 }
 
 function messageOf(error: unknown): string {

@@ -1,8 +1,9 @@
 /** What a running session leaves in the run directory for those who come later: who serves a mount point. It
  *  informs; what is mounted where only the kernel tells. */
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ProcessIdentity } from '../../base/process-identity.js';
-import { runPathFor } from './run-directory.js';
+import { runDirectory, runPathFor } from './run-directory.js';
 
 export interface SessionRecord {
   readonly mountpoint: string;
@@ -24,12 +25,17 @@ export async function writeRecord(record: SessionRecord): Promise<void> {
 
 /** The record of whoever last served `mountpoint`, or null. A record that cannot be read counts as none. */
 export async function readRecord(mountpoint: string): Promise<SessionRecord | null> {
-  try {
-    const record = JSON.parse(await readFile(await recordPath(mountpoint), 'utf8')) as SessionRecord;
-    return record.mountpoint === mountpoint ? record : null;
-  } catch {
-    return null;
-  }
+  const record = await readRecordAt(await recordPath(mountpoint));
+  return record?.mountpoint === mountpoint ? record : null;
+}
+
+/** Those of all mount points, the oldest first. */
+export async function listRecords(): Promise<SessionRecord[]> {
+  const directory = await runDirectory();
+  const names = (await readdir(directory)).filter((name) => /^mount-[0-9a-f]+\.json$/.test(name));
+  const records = await Promise.all(names.map((name) => readRecordAt(join(directory, name))));
+  const present = records.filter((record) => record !== null);
+  return present.sort((a, b) => Date.parse(a.startedAt) - Date.parse(b.startedAt));
 }
 
 /** Removes the record of `session` and of nobody else. */
@@ -52,6 +58,14 @@ export async function removeLogs(mountpoint: string): Promise<void> {
 /** Where the log of the session before goes. */
 export function previousLog(path: string): string {
   return `${path}.old`;
+}
+
+async function readRecordAt(path: string): Promise<SessionRecord | null> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as SessionRecord;
+  } catch {
+    return null;
+  }
 }
 
 async function recordPath(mountpoint: string): Promise<string> {

@@ -208,7 +208,7 @@ fn each_place(records: &Records, map: &MapRoot, take: &mut dyn FnMut(Place)) -> 
 fn publish(disk: &Disk, manifest: &Manifest) -> Result<()> {
     let (files, paths) = (&**disk.files(), disk.paths());
     let state =
-        State { format: text::FORMAT, tags: vec![TAG.into()], trust: Trust::Distrusted, protected: false };
+        State { format: text::FORMAT, tags: vec![TAG.into()], trust: Trust::Distrusted, ..State::default() };
     let (state_path, manifest_path) = (paths.state(&manifest.revision), paths.manifest(&manifest.revision));
     let (state_bytes, manifest_bytes) = (text::encode(&state)?, text::encode(manifest)?);
     // A manifest that readers would refuse must not come to stand there.

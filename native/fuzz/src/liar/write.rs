@@ -340,7 +340,7 @@ fn manifest(
     let folder = if told.is_retired { "retired" } else { "revisions" };
     put(files, &format!("{folder}/{revision}.json"), &text::encode(&manifest).ok()?)?;
     let trust = if told.is_distrusted { Trust::Distrusted } else { Trust::Trusted };
-    let state = State { format: text::FORMAT, tags: Vec::new(), trust, protected: false };
+    let state = State { format: text::FORMAT, trust, ..State::default() };
     put(files, &format!("revisions/{revision}.state.json"), &text::encode(&state).ok()?)
 }
 
