@@ -9,6 +9,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -71,6 +72,7 @@ export function makeLab({ sizeBytes, content, seed, engines }) {
     disk: join(directory, 'disk.img'),
     repository: join(directory, 'repository'),
     revision: null,
+    zrams: [],
     seed,
     sizeBytes,
     engines,
@@ -99,7 +101,8 @@ export function makeDisk(disk, sizeBytes, content) {
 
 /** Takes away whatever is mounted or attached under the lab's directory, told by the kernel and not from memory, so
  *  it also finds what a workload that failed has left. Servers end with their mounts. */
-export function sweep({ directory }) {
+export function sweep({ directory, zrams }) {
+  for (const number of zrams.splice(0)) removeZram(number);
   const mine = () =>
     readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
@@ -116,6 +119,26 @@ export function sweep({ directory }) {
   }
   const left = mine().map(({ at }) => at);
   if (left.length > 0) throw new Error(`still mounted: ${left.join(', ')}`);
+}
+
+/** A block device in memory, or null where none can be made; `sweep` removes it. */
+export function addZram(lab, sizeBytes) {
+  try {
+    const number = readFileSync('/sys/class/zram-control/hot_add', 'utf8').trim();
+    lab.zrams.push(number);
+    writeFileSync(`/sys/block/zram${number}/disksize`, String(sizeBytes));
+    return `/dev/zram${number}`;
+  } catch {
+    return null;
+  }
+}
+
+/** A program that probes new devices may hold it for a moment. */
+function removeZram(number) {
+  const removal = `for i in $(seq 50); do
+    echo 1 >/sys/block/zram$0/reset && echo $0 >/sys/class/zram-control/hot_remove && exit 0; sleep 0.1; done; exit 1`;
+  const { status } = spawnSync('sh', ['-c', removal, number], { stdio: 'ignore' });
+  if (status !== 0) throw new Error(`/dev/zram${number} stays: it is in use`);
 }
 
 function loopDevicesUnder(directory) {

@@ -1,9 +1,10 @@
-/** `npm run bench [workload…]`: JSON on stdout, a table on stderr. `mount` means all workloads of the mount.
+/** `npm run bench [workload…]`: JSON on stdout, a table on stderr. `mount` and `restore` mean all
+ *  workloads of the mount, and of restoring.
  *
  *  CAIRN_BENCH_ROUNDS (5), CAIRN_BENCH_SIZE in bytes (4 GiB), CAIRN_BENCH_CONTENT (/usr/lib),
  *  CAIRN_BENCH_DIR (the temporary directory) and CAIRN_BENCH_ENGINES (native,fuse-native) may be set. Needs
  *  e2fsprogs, fdisk, python3; zstd and b3sum for limits; for the mount cc, pkg-config and libfuse3-dev, fio, and
- *  root for loop devices. It takes three times the size of the disk in the temporary directory. */
+ *  root for loop and zram devices. It takes three times the size of the disk in the temporary directory. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { makeLab, removeLab, sweep } from './lab.js';
 import { machine } from './measure.js';
@@ -15,6 +16,7 @@ import { random } from './workloads/mount-random.js';
 import { scale } from './workloads/mount-scale.js';
 import { direct, parallel, sequential, warm } from './workloads/mount-sequential.js';
 import { sparse } from './workloads/mount-sparse.js';
+import { restoreDifferential, restoreFull, restoreSparse } from './workloads/restore.js';
 
 const WORKLOADS = new Map(
   Object.entries({
@@ -30,8 +32,14 @@ const WORKLOADS = new Map(
     'mount-loop': loop,
     'mount-sparse': sparse,
     'mount-scale': scale,
+    'restore-full': restoreFull,
+    'restore-differential': restoreDifferential,
+    'restore-sparse': restoreSparse,
   }),
 );
+
+/** Words that mean all workloads whose names begin with them. */
+const GROUPS = ['mount', 'restore'];
 
 const settings = {
   rounds: Number(process.env.CAIRN_BENCH_ROUNDS ?? 5),
@@ -83,11 +91,11 @@ async function measure(name) {
 
 function chosen(words) {
   const wanted = words.flatMap((word) =>
-    word === 'mount' ? [...WORKLOADS.keys()].filter((name) => name.startsWith('mount-')) : [word],
+    GROUPS.includes(word) ? [...WORKLOADS.keys()].filter((name) => name.startsWith(`${word}-`)) : [word],
   );
   const unknown = wanted.filter((name) => !WORKLOADS.has(name));
   if (unknown.length > 0) {
-    const there = [...WORKLOADS.keys(), 'mount'].join(', ');
+    const there = [...WORKLOADS.keys(), ...GROUPS].join(', ');
     process.stderr.write(`no such workload: ${unknown.join(', ')}; there are ${there}\n`);
     process.exit(2);
   }

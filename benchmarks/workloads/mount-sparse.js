@@ -1,15 +1,13 @@
 /** Huge images with little in them: 1 TiB with 1 GiB of data, and 8 TiB with none. Nothing may cost what the size is. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { backup, CAIRN, dataOf, freshRepository } from '../lab.js';
 import { inTurn, secondsOf } from '../measure.js';
 import { withEngines } from '../mounted.js';
 import { rowsOf } from '../report.js';
+import { DATA_BYTES, makeEmpty, spread, TIB } from '../sparse-images.js';
 
-const TIB = 2 ** 40;
-const DATA_BYTES = 2 ** 30;
-const RUNS = 64;
 /** An engine that does not tell holes lets cp read every zero, which would take hours. */
 const COPY_SECONDS_MAX = 20;
 /** What timeout(1) takes for no limit. */
@@ -156,26 +154,6 @@ function copied(source, target, sparseness, secondsMax) {
   const seconds = Number(process.hrtime.bigint() - begun) / 1e9;
   if (status !== 0 && status !== TIMED_OUT) throw new Error(`cp ${source}: ${stderr}`);
   return { seconds, isStopped: status === TIMED_OUT };
-}
-
-/** An image of 1 TiB with the bytes of `dense` in runs far from each other. */
-function spread(dense, huge) {
-  const source = openSync(dense, 'r');
-  const target = openSync(huge, 'w');
-  ftruncateSync(target, TIB);
-  const piece = Buffer.alloc(DATA_BYTES / RUNS);
-  for (let run = 0; run < RUNS; run += 1) {
-    const got = readSync(source, piece, 0, piece.length, run * piece.length);
-    writeSync(target, piece, 0, got, Math.floor(TIB / RUNS) * run);
-  }
-  closeSync(source);
-  closeSync(target);
-}
-
-function makeEmpty(path, bytes) {
-  const file = openSync(path, 'w');
-  ftruncateSync(file, bytes);
-  closeSync(file);
 }
 
 function allocatedBytes(path) {
