@@ -1,16 +1,7 @@
 /** qcow2 overlays as qemu-img makes and reads them. Every call is short, and waits for no longer than a limit. */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  copyFileSync,
-  fsyncSync,
-  linkSync,
-  lstatSync,
-  openSync,
-  rmSync,
-} from 'node:fs';
+import { closeSync, constants, copyFileSync, fsyncSync, linkSync, openSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
@@ -63,7 +54,11 @@ export function existsAlready(overlay: string): CairnError {
 
 /** Opens no image under it, so that it answers whatever has become of a mount. */
 export function conditionOf(overlay: string): OverlayCondition {
-  if (lstatSync(overlay, { throwIfNoEntry: false }) === undefined) return { kind: 'gone' };
+  // What a repository tells is foreign: qemu-img takes other names for addresses and options.
+  if (!path.isAbsolute(overlay)) return { kind: 'unknown', reason: 'its path is not absolute' };
+  const stats = statSync(overlay, { throwIfNoEntry: false });
+  if (stats === undefined) return { kind: 'gone' };
+  if (!stats.isFile()) return { kind: 'unknown', reason: 'it is no regular file' };
   const { status, stdout, stderr } = qemuImg('info', '--output=json', overlay);
   if (status !== 0) {
     const isLocked = /Failed to get .*lock|Is another process using/i.test(stderr);

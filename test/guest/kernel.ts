@@ -42,6 +42,18 @@ busybox umount /dev
 exec busybox switch_root /root /init
 `;
 
+/** The package without a version depends on the newest one that has one. Lists may be missing, or older than what the
+ *  mirror has. */
+const FETCH = `
+  download() {
+    name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
+    [ -n "$name" ] && apt-get download "$name"
+  }
+  download || { apt-get update -q; download; }
+  dpkg-deb -x ./*.deb unpacked`;
+
+const FETCH_MS_MAX = 90_000;
+
 /** Skips a test, and says why, where no guest can be run. */
 export function needGuest(context: TestContext): GuestKernel {
   const made = kernelOrReason();
@@ -70,12 +82,12 @@ function fetch(cache: string, place: string): string | null {
   const work = mkdtempSync(path.join(cache, 'fetching-'));
   try {
     const sh = (script: string, ...args: string[]) =>
-      spawnSync('sh', ['-ec', script, 'sh', ...args], { cwd: work, encoding: 'utf8' });
-    // The package without a version depends on the newest one that has one.
-    const found =
-      sh(`name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
-      apt-get download "$name"
-      dpkg-deb -x ./*.deb unpacked`);
+      spawnSync('sh', ['-ec', script, 'sh', ...args], {
+        cwd: work,
+        encoding: 'utf8',
+        timeout: FETCH_MS_MAX,
+      });
+    const found = sh(FETCH);
     if (found.status !== 0) return `no kernel could be fetched by apt: ${found.stderr.trim()}`;
     const ready = path.join(work, 'ready');
     mkdirSync(ready);

@@ -1,4 +1,5 @@
 /** Which mount shows the image of a revision: the way by which other programs, such as QEMU, read it. */
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import type { LogLevel } from '../../base/log.js';
@@ -13,7 +14,7 @@ import { mountAt, mountTable } from './mount-table.js';
 import { canonicalMountpoint } from './mountpoint.js';
 import { runDirectory } from './run-directory.js';
 import { servedAt } from './served-at.js';
-import { listRecords } from './session-record.js';
+import { listRecords, type SessionRecord } from './session-record.js';
 
 export interface ShownAt {
   readonly path: string;
@@ -57,23 +58,28 @@ export async function shownImage(options: ShownImageOptions): Promise<ShownAt> {
 async function mountedAt(wanted: string, { repository, logLevel }: ShownImageOptions): Promise<string> {
   const mountpoint = await canonicalMountpoint(wanted);
   const isThere = mountAt(await mountTable(), mountpoint) !== undefined;
-  if (isThere && (await servedAt(mountpoint))?.repository === repository) return mountpoint;
+  if (isThere && (await isOf(await servedAt(mountpoint), repository))) return mountpoint;
   // Whatever else is there is refused by this, and a dead mount taken away.
   return (await mount({ repository, mountpoint, logLevel })).mountpoint;
 }
 
 /** Those that this user may look into, the oldest first. Private ones of “cairn files” go when their user is done. */
 async function mountpointsOf(repository: string): Promise<string[]> {
-  const ours = (await listRecords()).filter(
-    (record) => record.repository === repository && isRunning(record.session),
-  );
+  const running = (await listRecords()).filter((record) => isRunning(record.session));
   const privateDirectory = await runDirectory();
   const found: string[] = [];
-  for (const { mountpoint } of ours) {
-    if (!liesIn(mountpoint, privateDirectory) && (await servedAt(mountpoint)) !== null)
-      found.push(mountpoint);
+  for (const record of running) {
+    const { mountpoint } = record;
+    if (liesIn(mountpoint, privateDirectory) || !(await isOf(record, repository))) continue;
+    if ((await servedAt(mountpoint)) !== null) found.push(mountpoint);
   }
   return found;
+}
+
+/** A mount may have been made by way of a link. */
+async function isOf(record: SessionRecord | null, repository: string): Promise<boolean> {
+  if (record === null) return false;
+  return (await realpath(record.repository).catch(() => record.repository)) === repository;
 }
 
 /** Another process asks, since what hangs must not hang this one. */
