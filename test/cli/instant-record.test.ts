@@ -1,5 +1,5 @@
 /** What `cairn instant` refuses, and how long it keeps a revision. No machine is needed for that. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { ListedOverlay } from '../../src/operations/instant-finish.js';
@@ -154,9 +154,17 @@ test('a death between the record and the overlay leaves a record that tells, and
   needRoot(context);
   const cli = await makeCli();
   const { name, mountpoint, overlay } = await smallLab(cli);
-  await cli.ok('instant', name, overlay, '--mount', mountpoint);
-  // What such a death leaves: all but the file.
-  renameSync(overlay, `${overlay}.aside`);
+  await cli.ok('mount', mountpoint);
+  const bin = path.join(cli.dir, 'bin');
+  mkdirSync(bin);
+  const killer = path.join(bin, 'qemu-img');
+  writeFileSync(killer, '#!/bin/sh\n[ "$1" = --version ] || kill -KILL $PPID\n');
+  chmodSync(killer, 0o755);
+  const options = { env: { PATH: `${bin}:${process.env['PATH']}` } };
+  expect((await cli.start(['instant', name, overlay], options)).signal).toBe('SIGKILL');
+  expect(existsSync(overlay)).toBe(false);
+  expect(await cli.json<ListedOverlay[]>('instant', '--list')).toMatchObject([{ overlay, state: 'gone' }]);
+  expect(await cli.json('operations')).toMatchObject([{ operation: 'instant', state: 'died' }]);
   expect(await isProtected(cli, name)).toBe(true);
   const { revision } = await cli.backup('vm1', sparseFile(cli.dir, 'other', MIB), '--new-source');
   expect(await cli.failure(['instant', `vm1@${revision}`, overlay])).toMatchObject({ exitCode: 6 });
