@@ -34,13 +34,26 @@ export function describeRevision(shown: ShownRevision, options: DescriptionOptio
   const parts = [
     style.bold(`${shown.disk}@${shown.revision}`),
     facts(shown, options),
-    tableKind === '' ? '' : style.bold(`Partition table: ${tableKind}${fromBackup}`),
+    tableKind === ''
+      ? ''
+      : `${style.bold(`Partition table: ${tableKind}${fromBackup}`)}\n${tableAge(shown, options)}`,
     picture ?? '',
     partitionTable(partitions, style),
     volumes.length === 0 ? '' : `${style.bold('Logical volumes')}\n${volumeTable(volumes, style)}`,
     problems.map((problem) => style.yellow(`not shown: ${visible(problem, 300)}`)).join('\n'),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
+}
+
+/** Since when it is as it is: to choose the revision whose table is put back. */
+function tableAge({ tableSince, revision }: ShownRevision, { nowMs }: DescriptionOptions): string {
+  if (tableSince === null) return '';
+  const { revision: since, createdAt, changed } = tableSince;
+  const when = `${localTime(createdAt)}, ${ago(createdAt, nowMs)}`;
+  if (changed) return `It last changed with ${since === revision ? 'this revision' : `${since} (${when})`}.`;
+  return since === revision
+    ? 'No older revision is there.'
+    : `It is the same in all revisions since ${since} (${when}).`;
 }
 
 function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): string {

@@ -67,7 +67,7 @@ test('the version is that of the package', async () => {
 test.each([
   ['an unknown command', ['lisst'], 'Unknown command “lisst”.', 'Did you mean list?'],
   ['an unknown option', ['list', '--jsno'], 'Unknown option “--jsno”.', 'Did you mean --json?'],
-  ['a missing argument', ['restore', 'vm1'], 'Missing required argument “target”.', 'cairn restore --help'],
+  ['a missing argument', ['restore'], 'Missing required argument “revision”.', 'cairn restore --help'],
   ['too many arguments', ['list', 'a', 'b'], 'Too many arguments', 'cairn list --help'],
   ['a group without its command', ['disk'], 'A command is missing.', 'cairn disk --help'],
   ['a choice that is none', ['completion', 'ksh'], 'bash, zsh, fish', 'cairn completion --help'],
