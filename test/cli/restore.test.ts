@@ -1,5 +1,5 @@
 /** Restoring as docs/restore.md tells it: over what stands there, after a kill, over damage, back to the source, in
- *  parts, and a partition table alone. Promises 9 and 34 to 36 of docs/semantics.md. */
+ *  parts, and a partition table alone. */
 import { randomFillSync } from 'node:crypto';
 import {
   closeSync,

@@ -51,7 +51,7 @@ const PARTS_MAX: usize = 64 * 1024;
 /// How a restore is made.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Worker threads; 0 for one a core.
+    /// Worker threads; 0 for two a core.
     pub threads: usize,
     /// Reads the target and writes what differs.
     pub differential: bool,
@@ -268,7 +268,12 @@ impl<'a> Job<'a> {
 
     /// Runs `work` on all threads. The first error is the cause; those of the others follow from it.
     fn add_up(&self, sum: &mut Restored, work: impl Fn(&Self) -> Result<Restored> + Sync) -> Result<()> {
-        let threads = if self.options.threads == 0 { default_threads() } else { self.options.threads };
+        // Two a core: while one waits for the target, another decodes.
+        let threads = match self.options.threads {
+            0 if self.target.is_stream() => default_threads(),
+            0 => default_threads() * 2,
+            threads => threads,
+        };
         let joined = std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(self))).collect();
             let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));
@@ -335,10 +340,17 @@ impl<'a> Job<'a> {
     }
 
     fn note_lost(&self, part: DamagedPart) {
-        let mut found = lock(&self.found);
+        let found = &mut *lock(&self.found);
         found.damaged_bytes += part.len;
-        if found.parts.len() < PARTS_MAX {
-            found.parts.insert(part.target_offset, part);
+        // Damage comes in rising order, mostly, so parts grow at their ends.
+        let has_room = found.parts.len() < PARTS_MAX;
+        let before = found.parts.range_mut(..part.target_offset).next_back().map(|(_, before)| before);
+        match before.filter(|before| before.touches(&part)) {
+            Some(before) => before.len += part.len,
+            None if has_room => {
+                found.parts.insert(part.target_offset, part);
+            }
+            None => {}
         }
     }
 
@@ -347,7 +359,9 @@ impl<'a> Job<'a> {
     }
 
     fn is_damaged(&self, target_offset: u64) -> bool {
-        lock(&self.found).parts.contains_key(&target_offset)
+        let found = lock(&self.found);
+        let part = found.parts.range(..=target_offset).next_back();
+        part.is_some_and(|(_, part)| target_offset < part.target_offset + part.len)
     }
 
     /// Seeks copies of what could not be read; what is found nowhere is zeroed, or kept where the
@@ -463,16 +477,21 @@ impl Restored {
 fn merged(parts: impl Iterator<Item = DamagedPart>) -> Vec<DamagedPart> {
     let mut merged: Vec<DamagedPart> = Vec::new();
     for part in parts {
-        match merged.last_mut().filter(|last| {
-            last.kept == part.kept
-                && last.target_offset + last.len == part.target_offset
-                && last.image_offset + last.len == part.image_offset
-        }) {
+        match merged.last_mut().filter(|last| last.touches(&part)) {
             Some(last) => last.len += part.len,
             None => merged.push(part),
         }
     }
     merged
+}
+
+impl DamagedPart {
+    /// Whether `next` goes on where it ends.
+    fn touches(&self, next: &Self) -> bool {
+        self.kept == next.kept
+            && self.target_offset + self.len == next.target_offset
+            && self.image_offset + self.len == next.image_offset
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
