@@ -275,8 +275,8 @@ export declare function retireRevisions(diskDir: string, revisions: Array<string
 /** Prepares the reading half of a scrub: of one revision or of all that a disk stores, `share` of it. */
 export declare function scrubJob(diskDir: string, revision: string | undefined | null, share: number): NativeJob
 
-/** What stands on a file or block device. */
-export declare function surveyPath(path: string): Promise<unknown>
+/** What stands on a file or block device, whose serial number the caller knows if there is one. */
+export declare function surveyPath(path: string, serial?: string | undefined | null): Promise<unknown>
 
 /** Replaces a state file, durably. Needs the disk's lock. */
 export declare function writeState(diskDir: string, revision: string, state: any, lock: NativeLock): void

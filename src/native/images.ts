@@ -4,6 +4,16 @@ import type { Extent, Image, Survey } from './types.js';
 
 type NativeImage = InstanceType<Addon['NativeImage']>;
 
+/** What stands on a target before it is overwritten, for a person, too. */
+export interface SurveyedPath extends Survey {
+  /** A partition table, a file system, or what looks like a damaged one. */
+  readonly hasContent: boolean;
+  /** As in `k3f9-2mqa`: of serial, size, disk GUID and file system UUIDs, not of the path. */
+  readonly code: string;
+  /** Lines that tell what is there; safe for a terminal. */
+  readonly lines: readonly string[];
+}
+
 /** Opens a revision; reads are verified. Images of one disk share caches while one of them is open.
  *  @throws {CairnError} NOT_FOUND | CORRUPT | FORMAT_TOO_NEW | IO */
 export async function openImage(diskDir: string, revision: string): Promise<Image> {
@@ -29,10 +39,10 @@ export async function closeReplacedSegments(): Promise<void> {
   await callAsync((native) => native.closeReplacedSegments());
 }
 
-/** What stands on a file or block device.
+/** What stands on a file or block device. `serial` is the device's serial number, which goes into the code.
  *  @throws {CairnError} NOT_FOUND | INVALID_ARGUMENT | IO; damage is a sentence in `problems` */
-export async function surveyPath(path: string): Promise<Survey> {
-  return (await callAsync((native) => native.surveyPath(path))) as Survey;
+export async function surveyPath(path: string, serial: string | null = null): Promise<SurveyedPath> {
+  return (await callAsync((native) => native.surveyPath(path, serial))) as SurveyedPath;
 }
 
 class OpenImage implements Image {

@@ -1,9 +1,8 @@
 /** What stands on a target before it is overwritten: for a person to read, and as a short code that changes when
  *  it does. */
-import { createHash } from 'node:crypto';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
-import { type FileSystem, type Partition, type Survey, surveyPath } from '../native/index.js';
+import { surveyPath } from '../native/index.js';
 import type { Target } from './target.js';
 
 export interface Standing {
@@ -16,50 +15,19 @@ export interface Standing {
   readonly lines: readonly string[];
 }
 
-const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
-
 /** Changes nothing.
  *  @throws {CairnError} IO | NOT_PERMITTED */
 export async function standingOf(target: Target): Promise<Standing> {
   const sizeBytes = target.kind === 'device' ? target.device.sizeBytes : (target.existing?.sizeBytes ?? 0);
-  const survey = await surveyPath(target.path);
-  const { table, partitions, problems } = survey;
-  return {
-    sizeBytes,
-    hasContent: table !== null || partitions.length > 0 || problems.length > 0,
-    code: codeOf(target, sizeBytes, survey),
-    lines: [headline(target, sizeBytes), ...contentLines(survey)],
-  };
+  const serial = target.kind === 'device' ? target.device.serial : null;
+  const { hasContent, code, lines } = await surveyPath(target.path, serial);
+  return { sizeBytes, hasContent, code, lines: [headline(target, sizeBytes), ...lines] };
 }
 
 /** What a person types for a code: case, blanks and the hyphen do not matter. */
 export function isSameCode(typed: string, code: string): boolean {
   const bare = (text: string) => text.toLowerCase().replace(/[\s-]/g, '');
   return bare(typed) === bare(code);
-}
-
-function codeOf(target: Target, sizeBytes: number, { table, partitions, volumes, problems }: Survey): string {
-  const identity = (fileSystem: FileSystem | null) => [fileSystem?.kind ?? null, fileSystem?.uuid ?? null];
-  const facts = [
-    target.kind === 'device' ? target.device.serial : null,
-    sizeBytes,
-    table?.diskId ?? null,
-    partitions.map((partition) => [
-      partition.offsetBytes,
-      partition.sizeBytes,
-      ...identity(partition.fileSystem),
-    ]),
-    volumes.map((volume) => [volume.group, volume.name, ...identity(volume.fileSystem)]),
-    problems.length > 0,
-  ];
-  const digest = createHash('sha256').update(JSON.stringify(facts)).digest();
-  // Forty bits are enough to tell disks apart and short enough to type.
-  const bits = digest.readUIntBE(0, 5);
-  const letters = Array.from(
-    { length: 8 },
-    (_, index) => ALPHABET[Math.floor(bits / 32 ** (7 - index)) % 32],
-  );
-  return `${letters.slice(0, 4).join('')}-${letters.slice(4).join('')}`;
 }
 
 function headline(target: Target, sizeBytes: number): string {
@@ -71,30 +39,4 @@ function headline(target: Target, sizeBytes: number): string {
     if (loop !== null) facts.push(`backed by ${visible(loop.file)}`);
   }
   return `${visible(target.path)} (${facts.join(', ')})`;
-}
-
-function contentLines({ table, partitions, volumes, problems }: Survey): string[] {
-  const lines: string[] = [];
-  if (table !== null)
-    lines.push(`${table.kind.toUpperCase()} partition table, disk id ${visible(table.diskId)}`);
-  lines.push(...partitions.map(partitionLine));
-  for (const { group, name, sizeBytes, fileSystem } of volumes) {
-    lines.push(
-      `volume ${visible(group)}/${visible(name)}, ${formatBytes(sizeBytes)}, ${fileSystemText(fileSystem)}`,
-    );
-  }
-  return [...lines, ...problems.map((problem) => visible(problem, 300))];
-}
-
-function partitionLine({ number, name, sizeBytes, fileSystem }: Partition): string {
-  if (number === 0) return `no partition table; ${fileSystemText(fileSystem)} on the bare disk`;
-  const called = name === null || name === '' ? '' : ` “${visible(name)}”`;
-  return `partition ${number}${called}, ${formatBytes(sizeBytes)}, ${fileSystemText(fileSystem)}`;
-}
-
-function fileSystemText(fileSystem: FileSystem | null): string {
-  if (fileSystem === null) return 'no known file system';
-  const { kind, label, uuid } = fileSystem;
-  const named = label === null || label === '' ? '' : ` “${visible(label)}”`;
-  return `${visible(kind)}${named}${uuid === null ? '' : ` (${visible(uuid)})`}`;
 }

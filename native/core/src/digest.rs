@@ -17,15 +17,18 @@ pub enum Context {
     Text,
     /// Shape and root of an image.
     Image,
+    /// What stands on a target; shown, never stored.
+    Standing,
 }
 
-static HASHERS: LazyLock<[blake3::Hasher; 5]> = LazyLock::new(|| {
+static HASHERS: LazyLock<[blake3::Hasher; 6]> = LazyLock::new(|| {
     [
         blake3::Hasher::new_derive_key("cairn 2026-11-20 block v1"),
         blake3::Hasher::new_derive_key("cairn 2026-11-20 map page v1"),
         blake3::Hasher::new_derive_key("cairn 2026-11-20 segment header v1"),
         blake3::Hasher::new_derive_key("cairn 2026-11-20 text file v1"),
         blake3::Hasher::new_derive_key("cairn 2026-11-20 image v1"),
+        blake3::Hasher::new_derive_key("cairn 2026-11-25 standing v1"),
     ]
 });
 
@@ -43,13 +46,14 @@ impl Digest {
     /// Hashes the concatenation of `parts`.
     #[must_use]
     pub fn of_parts(context: Context, parts: &[&[u8]]) -> Self {
-        let [block, page, header, text, image] = &*HASHERS;
+        let [block, page, header, text, image, standing] = &*HASHERS;
         let mut hasher = match context {
             Context::Block => block,
             Context::Page => page,
             Context::Header => header,
             Context::Text => text,
             Context::Image => image,
+            Context::Standing => standing,
         }
         .clone();
         for part in parts {

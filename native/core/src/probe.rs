@@ -5,7 +5,8 @@
 //! bounded whatever the bytes say. What a stretch is called and how it is mounted is not decided here.
 //!
 //! `fields` and `reader` make decoders total; `gpt`, `mbr` and `lvm` say where things lie, `superblock` what
-//! they are, `sfdisk` how a table is written down, `transplant` how it is put on another disk; `model` is what comes out.
+//! they are, `sfdisk` how a table is written down, `transplant` how it is put on another disk; `model` is what
+//! comes out, and `standing` tells a person of it.
 
 mod fields;
 mod gpt;
@@ -17,6 +18,7 @@ mod model;
 mod problems;
 mod reader;
 mod sfdisk;
+mod standing;
 mod superblock;
 mod table;
 #[cfg(test)]
@@ -25,7 +27,7 @@ mod transplant;
 mod window;
 
 pub use model::{FileSystem, Partition, PartitionTable, Piece, Survey, TableKind, Volume};
-
+pub use standing::{is_same_code, visible};
 pub use transplant::{Transplant, TransplantError, transplant};
 
 use crate::io::ReadAt;

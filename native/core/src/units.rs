@@ -34,6 +34,29 @@ impl fmt::Display for SegmentId {
     }
 }
 
+/// `0 B`, `512 B`, `64 KiB`, `1.5 GiB`: binary units, three significant digits.
+#[must_use]
+pub fn format_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    // 999.5 KiB would print as four digits, so the next unit takes over there; bytes are exact to
+    // their last.
+    while value >= if unit == 0 { 1024.0 } else { 999.5 } && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = if unit == 0 || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if decimals == 0 { &text } else { text.trim_end_matches('0').trim_end_matches('.') };
+    format!("{text} {}", UNITS.get(unit).unwrap_or(&""))
+}
+
 /// How many bytes a disk has and how they are cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -95,6 +118,24 @@ pub fn is_block_size(bytes: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_read_as_the_control_plane_writes_them() {
+        let all = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (65_536, "64 KiB"),
+            (1_023_487, "999 KiB"),
+            (1_023_488, "0.999 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (1_288_490_189, "1.2 GiB"),
+            (10_952_166_605, "10.2 GiB"),
+            (1 << 53, "8 PiB"),
+        ];
+        for (bytes, text) in all {
+            assert_eq!(format_bytes(bytes), text);
+        }
+    }
 
     #[test]
     fn the_last_block_may_be_short() {

@@ -7,12 +7,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use cairn_core::disk::Disk;
 use cairn_core::image::{ByteExtent, Image};
 use cairn_core::map::ExtentState;
-use cairn_core::probe;
+use cairn_core::probe::{self, Survey};
 use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::source::PathSource;
 use cairn_core::{Error, Result};
 use napi::bindgen_prelude::{AsyncTask, Buffer};
 use napi_derive::napi;
+use serde::Serialize;
 
 use crate::disks::{os_files, parse_revision, to_value};
 use crate::errors::{failure, guarded};
@@ -175,12 +176,26 @@ pub fn diff_revisions(
     })
 }
 
-/// What stands on a file or block device.
+/// What stands on a file or block device, for a program and for a person.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Surveyed {
+    #[serde(flatten)]
+    survey: Survey,
+    has_content: bool,
+    code: String,
+    lines: Vec<String>,
+}
+
+/// What stands on a file or block device, whose serial number the caller knows if there is one.
 #[napi(ts_return_type = "Promise<unknown>")]
-pub fn survey_path(path: String) -> AsyncTask<Pooled<Json>> {
+pub fn survey_path(path: String, serial: Option<String>) -> AsyncTask<Pooled<Json>> {
     pooled(move || {
         let source = PathSource::open(Path::new(&path))?;
-        to_value(&probe::survey(&source, source.size_bytes())).map(Json)
+        let survey = probe::survey(&source, source.size_bytes());
+        let code = survey.code(source.size_bytes(), serial.as_deref());
+        let (has_content, lines) = (survey.has_content(), survey.lines());
+        to_value(&Surveyed { survey, has_content, code, lines }).map(Json)
     })
 }
 
