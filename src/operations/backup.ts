@@ -9,6 +9,7 @@ import {
   startBackup,
   startHeldBackup,
 } from '../native/index.js';
+import { keepCarried } from '../repository/carried.js';
 import { makeDiskDirectory } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { startOperation } from '../repository/journal.js';
@@ -62,7 +63,9 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     const result = await noted(repo, disk, { description, tags }, () =>
       transfer(repo, { disk, lock, source, description, tags }, options),
     );
-    return { disk, ...result, source: source.spec, warnings: [...warnings, ...result.warnings] };
+    const unkept = keepCarried(repo.layout);
+    const said = [...warnings, ...result.warnings, ...unkept];
+    return { disk, ...result, source: source.spec, warnings: said };
   } catch (error) {
     lock.release();
     throw await clearedUp(repo, disk, isNew, segmentsBefore, error);

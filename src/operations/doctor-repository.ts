@@ -1,14 +1,13 @@
-/** What a doctor finds beside the disks: README.txt, rests of disks, strange names, a catalog that says otherwise. */
+/** What a doctor finds beside the disks: README.txt and the rescue program, rests of disks, strange names, a catalog that says otherwise. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
+import { examineCarried, repairCarried } from '../repository/carried.js';
 import { abandonedDirectories, clearAbandoned } from '../repository/disk-directory.js';
-import { writeDurably } from '../repository/durable.js';
 import { readHeader, rebuildHeader } from '../repository/header.js';
 import { Layout } from '../repository/layout.js';
-import { REPOSITORY_README } from '../repository/readme.js';
 import type { Repository } from '../repository/repository.js';
 import { listDisks } from '../repository/scan.js';
 import { type Finding, problem } from './finding.js';
@@ -40,9 +39,9 @@ export function examineHeader(dir: string, repair: boolean): Finding | null {
 export async function examineRepository(repo: Repository): Promise<Finding[]> {
   const { layout } = repo;
   const findings: Finding[] = [];
-  if (!existsSync(layout.readme)) {
-    const message = 'README.txt, which tells people how to get data back, is missing.';
-    findings.push(problem(null, 'readme', 'README.txt', message, 'writes it anew'));
+  for (const { part, path: where, message, isMinor } of examineCarried(layout)) {
+    const found = problem(null, part, where, message, part === 'readme' ? 'writes it anew' : 'puts it back');
+    findings.push({ ...found, severity: isMinor ? 'note' : 'problem' });
   }
   for (const warning of listDisks(layout).warnings)
     findings.push({ ...problem(null, 'stranger', 'disks', warning, null), severity: 'note' });
@@ -63,9 +62,9 @@ export async function examineRepository(repo: Repository): Promise<Finding[]> {
 export async function repairRepository(repo: Repository, findings: readonly Finding[]): Promise<string[]> {
   const done: string[] = [];
   for (const { kind, path: where } of findings) {
-    if (kind === 'readme') {
-      writeDurably(repo.layout.readme, REPOSITORY_README);
-      done.push('README.txt was written anew.');
+    if (kind === 'readme' || kind === 'rescue') {
+      repairCarried(repo.layout);
+      done.push(`${where} was ${kind === 'readme' ? 'written anew' : 'put back'}.`);
     }
     if (kind === 'leftover-directory') {
       clearAbandoned(repo.layout);

@@ -2,6 +2,7 @@
 import type { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
 import type { DiskLock } from '../native/index.js';
+import { keepCarried } from '../repository/carried.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type Details, type StartedOperation, startOperation } from '../repository/journal.js';
 import type { Repository } from '../repository/repository.js';
@@ -39,7 +40,8 @@ export async function onDisk<T>(
     await repo.refreshDisk(disk);
     if (after !== null && after !== disk) await repo.refreshDisk(after);
     const unnoted = after === null ? null : noteFinished(started, repo.diskDir(after), done.details);
-    if (unnoted !== null) repo.log.warn(unnoted);
+    for (const warning of [...(unnoted === null ? [] : [unnoted]), ...keepCarried(repo.layout)])
+      repo.log.warn(warning);
     return done.result;
   } finally {
     lock.release();

@@ -7,6 +7,7 @@ import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import type { Codec } from '../native/index.js';
+import { keepCarried } from './carried.js';
 import { syncDirectory, writeDurably } from './durable.js';
 import {
   BLOCK_SIZE_BYTES_DEFAULT,
@@ -17,7 +18,6 @@ import {
   type RepositoryHeader,
 } from './header.js';
 import { Layout, REPOSITORY_FORMAT } from './layout.js';
-import { REPOSITORY_README } from './readme.js';
 
 export interface InitOptions {
   readonly blockSizeBytes?: number | undefined;
@@ -33,7 +33,7 @@ const HARMLESS = 'lost+found';
 export async function initRepository(
   dir: string,
   options: InitOptions = {},
-): Promise<{ repository: string; id: string }> {
+): Promise<{ repository: string; id: string; warnings: string[] }> {
   const defaults = checkedDefaults(options);
   const wanted = path.resolve(dir);
   const missing = missingDirectories(wanted);
@@ -54,8 +54,8 @@ export async function initRepository(
       }
       removeDirectories(missing);
     };
-    fill(layout, header, missing.length);
-    return { repository: layout.dir, id: header.id };
+    const warnings = fill(layout, header, missing.length);
+    return { repository: layout.dir, id: header.id, warnings };
   } catch (error) {
     try {
       undo();
@@ -66,17 +66,18 @@ export async function initRepository(
   }
 }
 
-/** `newDirectories`: how many names at the end of its path are new. */
-function fill(layout: Layout, header: RepositoryHeader, newDirectories: number): void {
+/** `newDirectories`: how many names at the end of its path are new.
+ *  @returns warnings */
+function fill(layout: Layout, header: RepositoryHeader, newDirectories: number): string[] {
   mkdirSync(layout.disks, { mode: 0o700 });
   mkdirSync(layout.catalog, { mode: 0o700 });
-  writeDurably(layout.readme, REPOSITORY_README);
   writeDurably(layout.header, headerText(header));
   // New directories on the way to it have to be found after a power cut, too.
   for (let at = layout.dir, left = newDirectories; left > 0; left--) {
     at = path.dirname(at);
     syncDirectory(at);
   }
+  return keepCarried(layout);
 }
 
 function checkedDefaults(options: InitOptions): RepositoryHeader['defaults'] {

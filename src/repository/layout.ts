@@ -26,6 +26,11 @@ export class Layout {
     return path.join(this.dir, 'README.txt');
   }
 
+  /** Programs that restore with nothing but this directory. */
+  get rescue(): string {
+    return path.join(this.dir, 'rescue');
+  }
+
   get disks(): string {
     return path.join(this.dir, 'disks');
   }
