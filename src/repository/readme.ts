@@ -60,7 +60,7 @@ What lies here
   disks/<disk>/log.jsonl                everything that was done to the disk, one line each
 
 If no program can be found any more that reads this: docs/format.md in Cairn's source describes every byte in here,
-enough to write one, and test/format/read_image.py there is one of some two hundred lines of Python. Blocks are
+enough to write one, and test/format/read_image.py there is one in Python. Blocks are
 compressed with zstd or lz4 and named by their BLAKE3 digests.
 
 Please do not change files in here by hand. Copying, moving, renaming or removing a whole disks/<disk> is fine.

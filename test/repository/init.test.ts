@@ -20,7 +20,8 @@ describe('init', () => {
     const dir = path.join(tempDir(), 'a', 'b', 'repo');
     const made = await initRepository(dir, { blockSizeBytes: 4096, compression: 'lz4' });
     expect(made.repository).toBe(dir);
-    expect(readdirSync(dir).sort()).toEqual(['README.txt', 'cairn.json', 'catalog', 'disks']);
+    expect(readdirSync(dir).sort()).toEqual(['README.txt', 'cairn.json', 'catalog', 'disks', 'rescue']);
+    expect(made.warnings).toEqual([]);
     expect(JSON.parse(readFileSync(path.join(dir, 'cairn.json'), 'utf8'))).toEqual({
       format: 1,
       id: made.id,
@@ -28,7 +29,7 @@ describe('init', () => {
       defaults: { blockSizeBytes: 4096, compression: 'lz4' },
     });
     expect(readFileSync(path.join(dir, 'README.txt'), 'utf8')).toContain('cairn restore -r');
-    for (const name of ['', 'disks', 'catalog'])
+    for (const name of ['', 'disks', 'catalog', 'rescue'])
       expect(statSync(path.join(dir, name)).mode & 0o777).toBe(0o700);
     for (const name of ['README.txt', 'cairn.json'])
       expect(statSync(path.join(dir, name)).mode & 0o777).toBe(0o600);
