@@ -147,7 +147,7 @@ function replace({ rescue }: Layout, file: string, bytes: Buffer, mode: number):
     const fd = openSync(temporary, 'wx', mode);
     try {
       writeFileSync(fd, bytes);
-      fchmodSync(fd, mode);
+      allow(fd, mode);
       fsyncSync(fd);
     } finally {
       closeSync(fd);
@@ -156,6 +156,15 @@ function replace({ rescue }: Layout, file: string, bytes: Buffer, mode: number):
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;
+  }
+}
+
+/** Whatever the umask says. Where a file system has no modes it is what it is. */
+function allow(fd: number, mode: number): void {
+  try {
+    fchmodSync(fd, mode);
+  } catch {
+    // It can be copied and run from elsewhere, as README.txt says.
   }
 }
 
