@@ -30,6 +30,8 @@ export declare class NativeJob {
   progress(): NativeProgress
   /** Asks it to stop. */
   cancel(): void
+  /** Asks it to leave the machine to others, or to go on at full pace; only backups know how. */
+  setYielding(yielding: boolean): void
   /**
    * Starts it, once. A backup gives a `NativePending`, a scrub a `NativeSuspicion`, the others their
    * counters.
@@ -277,6 +279,12 @@ export declare function scrubJob(diskDir: string, revision: string | undefined |
 
 /** What stands on a file or block device, whose serial number the caller knows if there is one. */
 export declare function surveyPath(path: string, serial?: string | undefined | null): Promise<unknown>
+
+/**
+ * Takes a lock on an open file (flock(2)) without waiting: it goes when the last descriptor of this opening
+ * is closed, those of other processes included. False where somebody else has it.
+ */
+export declare function tryFlock(fd: number, exclusive: boolean): boolean
 
 /** Replaces a state file, durably. Needs the disk's lock. */
 export declare function writeState(diskDir: string, revision: string, state: any, lock: NativeLock): void

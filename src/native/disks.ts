@@ -76,3 +76,10 @@ function fieldsOf(state: StateFile): StateFile {
   const fields = { tags, trust, protected: isProtected };
   return overlays.length === 0 ? fields : { ...fields, overlays, protectedOtherwise };
 }
+
+/** Takes a lock on an open file without waiting (flock(2)): it goes when the last descriptor of this opening is closed,
+ *  those that other processes inherited included. False where somebody else has it.
+ *  @throws {CairnError} IO where the file system has no locks */
+export function tryFlock(fd: number, mode: 'shared' | 'exclusive'): boolean {
+  return call((native) => native.tryFlock(fd, mode === 'exclusive'));
+}

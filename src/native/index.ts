@@ -8,6 +8,7 @@ export {
   readState,
   refuseNewer,
   retireRevisions,
+  tryFlock,
   writeState,
 } from './disks.js';
 export { closeReplacedSegments, diffRevisions, openImage, surveyPath } from './images.js';

@@ -50,6 +50,7 @@ const UNKNOWN: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub struct Control {
     cancelled: AtomicBool,
+    yielding: AtomicBool,
     phase: AtomicU8,
     done_bytes: AtomicU64,
     total_bytes: AtomicU64,
@@ -85,6 +86,16 @@ impl Control {
     /// `Cancelled`.
     pub fn check(&self) -> Result<()> {
         if self.cancelled.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Whether the job should leave the machine to others: a backup reads at a walking pace while this is
+    /// set. It goes on in any case.
+    pub fn set_yielding(&self, yielding: bool) {
+        self.yielding.store(yielding, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_yielding(&self) -> bool {
+        self.yielding.load(Ordering::Relaxed)
     }
 
     /// The counters now.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_core::codec::Codec;
 use cairn_core::disk::{Disk, DiskLock, DiskOptions};
-use cairn_core::io::{Files, OsFiles};
+use cairn_core::io::{File as _, Files, Lock, OsFiles};
 use cairn_core::manifest::{DiskPaths, Manifest, State};
 use cairn_core::map::Fanout;
 use cairn_core::newer::{self, Depth};
@@ -16,6 +16,7 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use crate::errors::guarded;
+use crate::jobs::duplicate;
 
 /// The operating system's files, as every operation here uses them.
 pub(crate) fn os_files() -> Arc<dyn Files> {
@@ -158,6 +159,21 @@ pub fn make_pipe() -> napi::Result<Vec<i32>> {
             std::os::fd::OwnedFd::from(reader).into_raw_fd(),
             std::os::fd::OwnedFd::from(writer).into_raw_fd(),
         ])
+    })
+}
+
+/// Takes a lock on an open file (flock(2)) without waiting: it goes when the last descriptor of this opening
+/// is closed, those of other processes included. False where somebody else has it.
+#[napi]
+pub fn try_flock(fd: i32, exclusive: bool) -> napi::Result<bool> {
+    let lock = if exclusive { Lock::Exclusive } else { Lock::Shared };
+    guarded(|| {
+        let file = std::fs::File::from(duplicate(fd)?);
+        file.try_flock(lock).map_err(|source| Error::Io {
+            action: "locking",
+            path: PathBuf::from(format!("descriptor {fd}")),
+            source,
+        })
     })
 }
 

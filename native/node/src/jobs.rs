@@ -147,6 +147,12 @@ impl NativeJob {
         self.job.control.cancel();
     }
 
+    /// Asks it to leave the machine to others, or to go on at full pace; only backups know how.
+    #[napi]
+    pub fn set_yielding(&self, yielding: bool) {
+        self.job.control.set_yielding(yielding);
+    }
+
     /// Starts it, once. A backup gives a `NativePending`, a scrub a `NativeSuspicion`, the others their
     /// counters.
     #[napi(ts_return_type = "Promise<unknown>")]

@@ -4,8 +4,9 @@
 //! what the writer has dealt with, so memory is bounded however fast or slow a thread is.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::job::Control;
@@ -15,6 +16,11 @@ use super::Source;
 
 /// Bytes that one piece has at most, unless a block is larger.
 const PIECE_LEN: u64 = 1024 * 1024;
+/// Between two pieces of a job that yields: so many times what reading the last one took, but in these
+/// bounds, so that neither a fast source is read fast nor a slow one hardly at all.
+const YIELD_FACTOR: u32 = 3;
+const YIELD_MIN: Duration = Duration::from_millis(20);
+const YIELD_MAX: Duration = Duration::from_secs(1);
 
 /// What to look at next.
 pub(super) struct Piece {
@@ -39,6 +45,8 @@ pub(super) struct Feed<'a> {
     room: Condvar,
     /// Outside the lock, which is held while a stream is waited for.
     stopped: AtomicBool,
+    /// How long it took to read the last piece.
+    read_micros: AtomicU64,
     window: u64,
     cache: CacheGuard,
     control: &'a Control,
@@ -70,6 +78,7 @@ impl<'a> Feed<'a> {
             state: Mutex::new(state),
             room: Condvar::new(),
             stopped: AtomicBool::new(false),
+            read_micros: AtomicU64::new(0),
             window,
             cache: CacheGuard::default(),
             control,
@@ -90,16 +99,26 @@ impl<'a> Feed<'a> {
         }
         self.check()?;
         let first_block = state.at / self.block_size;
+        let begun = Instant::now();
         let (content, to_read) = match state.plan(self, buffer)? {
             Some(plan) => plan,
             None => return Ok(None),
         };
+        if to_read.is_none() {
+            self.note_read_time(begun);
+        }
         let number = state.next_number;
         state.next_number += 1;
+        if self.control.is_yielding() && matches!(content, Content::Bytes(_)) {
+            // Under the lock, so that it is one pace for all threads, however many there are.
+            std::thread::sleep(self.pause());
+        }
         drop(state);
         if let (Content::Bytes(len), Some((source, offset))) = (&content, to_read) {
+            let begun = Instant::now();
             let into = buffer.as_mut_slice().get_mut(..*len).unwrap_or(&mut []);
             source.read(into, offset, &self.cache)?;
+            self.note_read_time(begun);
         }
         Ok(Some(Piece { number, first_block, content }))
     }
@@ -122,6 +141,16 @@ impl<'a> Feed<'a> {
     pub(super) fn totals(&self) -> (u64, bool) {
         let state = self.lock();
         (state.at, state.holes_skipped)
+    }
+
+    fn pause(&self) -> Duration {
+        let last = Duration::from_micros(self.read_micros.load(Ordering::Relaxed));
+        (last * YIELD_FACTOR).clamp(YIELD_MIN, YIELD_MAX)
+    }
+
+    fn note_read_time(&self, begun: Instant) {
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.read_micros.store(micros, Ordering::Relaxed);
     }
 
     fn is_stopped(&self) -> bool {

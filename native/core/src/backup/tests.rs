@@ -102,6 +102,18 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_backup_that_yields_takes_the_same_revision() {
+    let lab = Lab::new();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
+    std::fs::write(lab.source(), &bytes).unwrap();
+    let control = Arc::new(Control::default());
+    control.set_yielding(true);
+    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let taken = lab.prepare(source, &control).unwrap().commit().unwrap();
+    assert_eq!(lab.restored(&taken), bytes);
+}
+
+#[test]
 fn an_unchanged_disk_adds_no_segment_and_keeps_its_root() {
     let lab = Lab::new();
     std::fs::write(lab.source(), noise(1, 100_000)).unwrap();
