@@ -5,6 +5,7 @@ import type { Globals } from './globals.js';
 import { Interruption } from './interruption.js';
 import { Output } from './output.js';
 import { type Progress, startProgress } from './progress.js';
+import { openReport, type Report } from './report.js';
 
 export interface CliContext {
   /** Known from the moment a command runs. */
@@ -29,11 +30,13 @@ export class ProcessContext implements CliContext {
   readonly output = new Output(process.stdout, process.stderr);
   readonly interruption = new Interruption(() => this.output.note('already stopping; cleaning up first'));
   #globals: Globals | null = null;
+  #report: Report | null = null;
 
   begin(globals: Globals): void {
     this.#globals = globals;
     this.output.json = globals.json;
     this.output.quiet = globals.quiet;
+    if (globals.reportFd !== null) this.#report = openReport(globals.reportFd);
   }
 
   get globals(): Globals {
@@ -46,6 +49,7 @@ export class ProcessContext implements CliContext {
   }
 
   progress(label: string): Progress {
+    if (this.#report !== null) return { update: this.#report, stop: () => {} };
     return startProgress(this.globals.progress ? this.output.statusStream : null, this.output, label);
   }
 

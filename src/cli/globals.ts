@@ -12,6 +12,8 @@ export interface Globals {
   readonly progress: boolean;
   /** How long to wait for a lock. */
   readonly waitMs: number;
+  /** A socket to tell progress on, as JSON lines: for programs that start this one, which ends with them. */
+  readonly reportFd: number | null;
 }
 
 /** The log speaks to machines; what a person must know comes as a sentence. */
@@ -40,7 +42,8 @@ export function addGlobals(program: Command): void {
         .default(LOG_LEVEL_DEFAULT),
     )
     .option('--no-progress', 'no progress line on the terminal')
-    .option('--wait <duration>', 'wait for a lock that another process holds: 30s, 5m, 1h', parseDuration);
+    .option('--wait <duration>', 'wait for a lock that another process holds: 30s, 5m, 1h', parseDuration)
+    .addOption(new Option('--report <fd>', 'tell progress on this socket').argParser(Number).hideHelp());
 }
 
 export function readGlobals(program: Command): Globals {
@@ -53,5 +56,6 @@ export function readGlobals(program: Command): Globals {
     logLevel: options['logLevel'],
     progress: options['progress'] !== false,
     waitMs: options['wait'] ?? 0,
+    reportFd: options['report'] ?? null,
   };
 }

@@ -7,6 +7,7 @@ import { type Style, styleFor } from './style.js';
 export interface OutputStream extends Writable {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
+  readonly rows?: number | undefined;
 }
 
 export class Output {
@@ -97,11 +98,11 @@ export class Output {
     if (failure.stack !== undefined) this.#write(this.#stderr, `${failure.stack}\n`);
   }
 
-  /** Replaces the status line, which any other output clears; '' removes it. */
-  status(line: string): void {
-    if (line === this.#status) return;
-    this.#stderr.write(`\r\x1b[K${line}`);
-    this.#status = line;
+  /** Replaces the status, one line or a few, which any other output clears; '' removes it. */
+  status(lines: string): void {
+    if (lines === this.#status) return;
+    this.#stderr.write(`${this.#erasing()}${lines}`);
+    this.#status = lines;
   }
 
   /** Resolves when everything has left the process. */
@@ -127,10 +128,16 @@ export class Output {
 
   #write(stream: OutputStream, text: string): void {
     if (this.#status !== '') {
-      this.#stderr.write('\r\x1b[K');
+      this.#stderr.write(this.#erasing());
       this.#status = '';
     }
     stream.write(text);
+  }
+
+  /** What takes the status off a terminal: back to its first line, and all behind that away. */
+  #erasing(): string {
+    const linesAbove = this.#status.split('\n').length - 1;
+    return linesAbove === 0 ? '\r\x1b[K' : `\r\x1b[${linesAbove}A\x1b[J`;
   }
 }
 

@@ -21,6 +21,7 @@ import * as protect from './commands/protect.js';
 import * as prune from './commands/prune.js';
 import * as remove from './commands/remove.js';
 import * as restore from './commands/restore.js';
+import * as restoreMany from './commands/restore-many.js';
 import * as scrub from './commands/scrub.js';
 import * as show from './commands/show.js';
 import * as tag from './commands/tag.js';
@@ -44,6 +45,7 @@ const COMMANDS = [
   files,
   restore,
   instant,
+  restoreMany,
   tag,
   protect,
   unprotect,

@@ -1,6 +1,6 @@
 /** A YAML file as checked values. What is wrong is said with its line, and a key that nobody knows with the one that was
  *  probably meant. */
-import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from 'yaml';
+import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml';
 import { CairnError } from '../base/errors.js';
 import { nearest } from '../base/nearest.js';
 import { visible } from '../base/visible.js';
@@ -42,6 +42,17 @@ export class Document {
   under(entry: Entry, known: readonly string[] | null): Entry[] {
     if (!isMap(entry.value)) return entry.fail(`“${visible(entry.key)}” must hold keys and values.`);
     return this.#entriesOf(entry.value, known);
+  }
+
+  /** The items of the list under an entry, each under the name of the list and with a line of its own.
+   *  @throws {CairnError} CONFIG_INVALID */
+  items(entry: Entry): Entry[] {
+    if (!isSeq(entry.value)) return entry.fail(`“${visible(entry.key)}” must be a list.`);
+    return entry.value.items.map((item) => {
+      const offset = (item as { range?: [number, number, number] } | null)?.range?.[0];
+      const fail = (what: string, hint?: string): never => this.#fail(offset, what, hint);
+      return { key: entry.key, value: isScalar(item) ? item.value : item, fail };
+    });
   }
 
   #entriesOf(map: YAMLMap, known: readonly string[] | null): Entry[] {

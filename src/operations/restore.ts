@@ -201,30 +201,48 @@ async function clearedTarget(
       hint: 'Name the partition’s or volume’s own device as the target.',
     });
   }
-  const tableOnly = options.tableOnly === true;
-  if (tableOnly && target.kind === 'file' && target.existing === null) {
+  if (options.tableOnly === true && target.kind === 'file' && target.existing === null) {
     throw new CairnError(
       'USAGE',
       `${visible(target.path)} does not exist, so it has no place for a partition table.`,
     );
   }
+  await guardRestore(repo, row, part, target, { ...options, isOwnSource });
+  const isThere = target.kind === 'file' && target.existing !== null;
+  const native = { path: target.path, kind: target.kind, identity: identityOf(target) };
+  return { native, isThere, isDevice: target.kind === 'device' };
+}
+
+/** What a person or a plan consents to. */
+export interface Consent
+  extends Pick<RestoreOptions, 'tableOnly' | 'overwrite' | 'expect' | 'yes' | 'confirm'> {
+  readonly isOwnSource?: boolean;
+}
+
+/** Returns when that part of the revision may be written to the target; changes nothing.
+ *  @throws {CairnError} REFUSED | TARGET_TOO_SMALL | NOT_PERMITTED | IO */
+export async function guardRestore(
+  repo: Repository,
+  { disk, revision }: Pick<RevisionRow, 'disk' | 'revision'>,
+  part: Pick<Part, 'sizeBytes' | 'title'>,
+  target: Target,
+  consent: Consent,
+): Promise<void> {
+  const tableOnly = consent.tableOnly === true;
   const size = tableOnly ? '' : ` (${formatBytes(part.sizeBytes)})`;
   await guardTarget({
     target,
     sizeBytes: tableOnly ? 0 : part.sizeBytes,
-    replacement: `${part.title}${row.disk}@${row.revision}${size}`,
+    replacement: `${part.title}${disk}@${revision}${size}`,
     tableOnly,
-    isOwnSource,
+    isOwnSource: consent.isOwnSource === true,
     repositoryDir: repo.dir,
     sourceOf: await disksReadFrom(repo, target),
-    overwrite: options.overwrite === true,
-    expect: options.expect,
-    yes: options.yes === true,
-    confirm: options.confirm,
+    overwrite: consent.overwrite === true,
+    expect: consent.expect,
+    yes: consent.yes === true,
+    confirm: consent.confirm,
   });
-  const isThere = target.kind === 'file' && target.existing !== null;
-  const native = { path: target.path, kind: target.kind, identity: identityOf(target) };
-  return { native, isThere, isDevice: target.kind === 'device' };
 }
 
 /** Disks whose last revision was read from the target. */

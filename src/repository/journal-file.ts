@@ -1,5 +1,15 @@
-/** The bytes of log.jsonl: lines are appended whole and synced, and read from the end as far as somebody needs them. */
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+/** The bytes of log.jsonl and of other files of JSON lines: lines are appended whole and synced, and read from the end as
+ *  far as somebody needs them. */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import { type JournalEntry, parseEntry } from './journal-entry.js';
@@ -14,8 +24,7 @@ const NEWLINE = 0x0a;
 
 /** Appends lines durably. One write for all of them, so that lines of several processes do not mix.
  *  @throws {CairnError} IO | NO_SPACE | READ_ONLY | NOT_PERMITTED */
-export function appendLines(diskDir: string, lines: readonly object[]): void {
-  const file = journalFile(diskDir);
+export function appendLines(file: string, lines: readonly object[]): void {
   try {
     const fd = openSync(file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     try {
@@ -31,6 +40,23 @@ export function appendLines(diskDir: string, lines: readonly object[]): void {
     }
   } catch (cause) {
     throw systemError(`${visible(file)} cannot be written`, cause);
+  }
+}
+
+/** All lines, the rest behind the last newline included; none where there is no file.
+ *  @throws {CairnError} IO | NOT_PERMITTED */
+export function readLines(file: string): string[] {
+  try {
+    const fd = openSync(file, O_RDONLY | O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw new Error('it is no regular file');
+      return readFileSync(fd, 'utf8').split('\n');
+    } finally {
+      closeSync(fd);
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw systemError(`${visible(file)} cannot be read`, cause);
   }
 }
 

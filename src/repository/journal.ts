@@ -2,15 +2,13 @@
  *  before it is done, so that a line `started` without its `finished` or `failed` tells of a death; whoever takes the
  *  disk's lock next notes that, too (`settleDead`). */
 import { randomUUID } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { timestamp } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
-import { systemError } from '../base/system-error.js';
-import { visible } from '../base/visible.js';
 import { ownWhereabouts } from '../base/whereabouts.js';
 import { author } from './author.js';
 import { type JournalEntry, parseEntry } from './journal-entry.js';
-import { appendLines } from './journal-file.js';
+import { appendLines, readLines } from './journal-file.js';
 import { dedupFile, journalFile } from './layout.js';
 import { beginOwn, endOwn, operationsToCarry } from './open-operations.js';
 
@@ -48,7 +46,7 @@ export function startOperation(
   beginOwn(about.id);
   const end = (dir: string, event: string, more: Details) => {
     endOwn(about.id);
-    appendLines(dir, [line(event, { ...details, ...more })]);
+    appendLines(journalFile(dir), [line(event, { ...details, ...more })]);
   };
   return {
     finished: (dir, more) => end(dir, 'finished', more),
@@ -71,30 +69,15 @@ export function readJournal(diskDir: string): { entries: JournalEntry[]; unreada
 
 function appendWithRoom(diskDir: string, line: object, freesSpace: boolean): void {
   try {
-    appendLines(diskDir, [line]);
+    appendLines(journalFile(diskDir), [line]);
   } catch (error) {
     if (!freesSpace || !(error instanceof CairnError) || error.code !== 'NO_SPACE') throw error;
     rmSync(dedupFile(diskDir), { force: true });
-    appendLines(diskDir, [line]);
+    appendLines(journalFile(diskDir), [line]);
   }
 }
 
 function describe(error: unknown): Details {
   if (error instanceof CairnError) return { error: { code: error.code, message: error.message } };
   return { error: { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) } };
-}
-
-function readLines(file: string): string[] {
-  try {
-    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      if (!fstatSync(fd).isFile()) throw new Error('it is no regular file');
-      return readFileSync(fd, 'utf8').split('\n');
-    } finally {
-      closeSync(fd);
-    }
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw systemError(`${visible(file)} cannot be read`, cause);
-  }
 }

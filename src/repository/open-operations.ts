@@ -10,6 +10,7 @@ import { fateOf, isOwn, type Whereabouts } from '../base/whereabouts.js';
 import { author } from './author.js';
 import { INTERRUPTED, isTime, type JournalEntry } from './journal-entry.js';
 import { appendLines, entriesBackwards } from './journal-file.js';
+import { journalFile } from './layout.js';
 
 export interface OpenOperation extends Whereabouts {
   /** RFC 3339: when it began. */
@@ -87,7 +88,7 @@ export function settleDead(diskDir: string, operation: string): void {
     // Somebody may have noted his end and gone since the log was read. Whoever is gone writes no more.
     const open = new Set(openOperations(diskDir).map(({ id }) => id));
     const lines = dead.filter(({ id }) => open.has(id)).map((one) => closingLine(one, operation));
-    if (lines.length > 0) appendLines(diskDir, lines);
+    if (lines.length > 0) appendLines(journalFile(diskDir), lines);
   } catch (error) {
     if (!(error instanceof CairnError)) throw error;
   }
