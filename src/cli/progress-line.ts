@@ -32,6 +32,8 @@ const PHASES: Readonly<Record<JobProgress['phase'], string>> = {
   recovering: 'seeking copies of what is damaged',
   verifying: '',
   done: 'done',
+  waiting: 'waiting for restores',
+  yielding: 'slow, restores come first',
 };
 
 /** Numbers stand in columns of their own, so that nothing jumps while they grow. */

@@ -59,7 +59,7 @@ export function startBackup(params: BackupParams): Job<BackupResult> {
   const held = startHeldBackup(params);
   const result = held.result().then((pending) => pending.commit());
   result.catch(() => {});
-  return { progress: () => held.progress(), cancel: () => held.cancel(), result: () => result };
+  return { ...held, result: () => result };
 }
 
 /** Writes a revision or a part of it to a file, device or stream; resolves when it is synced.
@@ -148,6 +148,7 @@ function startJob<T>(job: NativeJob, start: () => Promise<T>): Job<T> {
       return { ...counters, totalBytes: totalBytes ?? null } as JobProgress;
     },
     cancel: () => job.cancel(),
+    setYielding: (yielding) => job.setYielding(yielding),
     result: () => result,
   };
 }

@@ -17,7 +17,10 @@ export interface JobProgress {
     | 'scrubbing'
     | 'recovering'
     | 'verifying'
-    | 'done';
+    | 'done'
+    /** Not the core's: nothing is read yet, or little, because restores come first. */
+    | 'waiting'
+    | 'yielding';
   readonly doneBytes: number;
   readonly totalBytes: number | null;
   readonly readBytes: number;
@@ -29,6 +32,8 @@ export interface Job<T> {
   progress(): JobProgress;
   /** Asks the job to stop; `result()` then rejects with CANCELLED and nothing half-made is left. */
   cancel(): void;
+  /** Asks it to leave the machine to others, or to go on at full pace; only backups know how. */
+  setYielding(yielding: boolean): void;
   result(): Promise<T>;
 }
 

@@ -22,8 +22,9 @@ import { liesIn } from '../target/mounts.js';
 import { clearedUp, removeEmpty } from './failed-backup.js';
 import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
+import { untilRestored, type YieldOptions, yielding } from './yielding.js';
 
-export interface BackupOptions extends LockOptions, JobOptions {
+export interface BackupOptions extends LockOptions, YieldOptions {
   readonly disk: string;
   /** Absent: the file or device that the last revision was read from. */
   readonly source?: string | undefined;
@@ -50,10 +51,11 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   const tags = [...new Set((options.tags?.length ? options.tags : ['manual']).map(tagName))];
   repo.requireWritable();
   refuseCancelled(options.signal);
+  const waitMs = await untilRestored(repo, options);
   const source = chooseSource(repo, disk, options);
   const description = await source.inspect();
   refuseOwnFiles(repo, description);
-  const { lock, isNew } = await hold(repo, disk, options);
+  const { lock, isNew } = await hold(repo, disk, { ...options, waitMs });
   let segmentsBefore = Number.POSITIVE_INFINITY;
   try {
     segmentsBefore = highestSegment(repo.layout, disk);
@@ -192,7 +194,7 @@ interface Transfer extends About {
   readonly source: Source;
 }
 
-async function transfer(repo: Repository, plan: Transfer, options: JobOptions): Promise<BackupResult> {
+async function transfer(repo: Repository, plan: Transfer, options: YieldOptions): Promise<BackupResult> {
   const { disk, lock, source, description, tags } = plan;
   const opened = await source.open();
   try {
@@ -206,8 +208,12 @@ async function transfer(repo: Repository, plan: Transfer, options: JobOptions): 
       consistency,
       tags,
     };
-    if (opened.confirmed === undefined) return await runJob(() => startBackup(params), options);
-    return await transferConfirmed(params, opened.confirmed, options);
+    const { result, warnings } = await yielding(repo, options, (watch, jobOptions) =>
+      opened.confirmed === undefined
+        ? runJob(() => watch(startBackup(params)), jobOptions)
+        : transferConfirmed(() => watch(startHeldBackup(params)), opened.confirmed, jobOptions),
+    );
+    return { ...result, warnings: [...result.warnings, ...warnings] };
   } finally {
     await opened.close();
   }
@@ -215,13 +221,13 @@ async function transfer(repo: Repository, plan: Transfer, options: JobOptions): 
 
 /** Commits only when the source says that its bytes are good. */
 async function transferConfirmed(
-  params: BackupParams,
+  start: () => ReturnType<typeof startHeldBackup>,
   confirmed: NonNullable<OpenSource['confirmed']>,
   options: JobOptions,
 ): Promise<BackupResult> {
   let pending: Awaited<ReturnType<ReturnType<typeof startHeldBackup>['result']>>;
   try {
-    pending = await runJob(() => startHeldBackup(params), options);
+    pending = await runJob(start, options);
   } catch (error) {
     // Too few bytes are the consequence; why the command stopped is the cause, if it knows.
     if (error instanceof CairnError && error.code === 'SOURCE_SHORT')

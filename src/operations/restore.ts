@@ -12,6 +12,7 @@ import {
   startRestore,
 } from '../native/index.js';
 import type { Repository } from '../repository/repository.js';
+import { holdRestoring } from '../repository/restoring.js';
 import { diskIdOf } from '../source/disk-id.js';
 import { type Confirm, guardTarget } from '../target/guard.js';
 import { isSourceOf } from '../target/source-match.js';
@@ -89,6 +90,7 @@ export async function restore(repo: Repository, options: RestoreOptions): Promis
     ...(options.tableOnly === true ? { partitionTable: true } : {}),
     ...(options.differential === true ? { differential: true } : {}),
   };
+  const restoring = await holdRestoring(repo.layout);
   try {
     const { result, warnings } = await notedBesideOthers(repo, disk, 'restore', about, async () => {
       const restored = await runJob(() => startRestore(params), options);
@@ -102,6 +104,8 @@ export async function restore(repo: Repository, options: RestoreOptions): Promis
     throw cleared.isThere || cleared.isDevice
       ? partlyWritten(error, where, options)
       : withWayOn(error, options);
+  } finally {
+    restoring.release();
   }
 }
 

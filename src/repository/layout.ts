@@ -39,6 +39,11 @@ export class Layout {
     return path.join(this.dir, 'catalog');
   }
 
+  /** Shared by restores, so that others yield. */
+  get restoring(): string {
+    return path.join(this.dir, 'restoring');
+  }
+
   disk(disk: DiskName): string {
     return path.join(this.disks, disk);
   }

@@ -46,6 +46,7 @@ export function register(program: Command, context: CliContext): void {
             newSource,
             signal: context.signal,
             onProgress: progress.update,
+            onNote: (sentence) => context.output.note(sentence),
             waitMs: context.globals.waitMs,
           });
           context.output.done(outcome, sentence(outcome, source === undefined));

@@ -8,6 +8,7 @@ import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
 import { type RestorePlan, readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
+import { holdRestoring } from '../../repository/restoring.js';
 import { type ChildRestore, type Ended, startRestoreChild } from './child.js';
 import { clearTheWay, withdraw } from './clearance.js';
 import { damageOf, failureOf, wroteNothing } from './ending.js';
@@ -54,9 +55,12 @@ export async function restoreMany(repo: Repository, options: ManyOptions): Promi
   const plan = readRestorePlan(options.plan);
   refuseOverlaps(plan.restores);
   const state = await PlanState.open(options.state, repo.id, options);
+  // Between two restores, too.
+  const restoring = await holdRestoring(repo.layout);
   try {
     return await new ManyRun(repo, options, plan, watch, state).run();
   } finally {
+    restoring.release();
     state.close();
   }
 }
