@@ -94,7 +94,8 @@ async function checkOnly(
 async function carryOut(context: CliContext, repository: Repository, files: Files): Promise<void> {
   const { restoreMany } = await import('../../operations/restore-many/restore-many.js');
   const { globals, output, signal } = context;
-  const progress = new ManyProgress(output, globals.progress ? output.statusStream : null);
+  const terminal = globals.progress ? output.statusStream : null;
+  const progress = new ManyProgress(output, terminal);
   try {
     const outcome = await restoreMany(repository, {
       ...files,
@@ -102,7 +103,9 @@ async function carryOut(context: CliContext, repository: Repository, files: File
       waitMs: globals.waitMs,
       signal,
       onChange: (view) => progress.update(view),
-      onNote: (sentence) => output.note(sentence),
+      onNote: (sentence, isRoutine) => {
+        if (terminal === null || !isRoutine) output.note(sentence);
+      },
     });
     progress.stop();
     const forecast = progress.forecast(outcome);

@@ -57,8 +57,9 @@ export function totalLine({ items }: ManyView, forecast: ManyForecast): string {
   ];
   const left = remainingMs === null || remainingMs === 0 ? '' : `, ${formatDuration(remainingMs)} left`;
   const bytes = `${formatBytes(Math.round(doneBytes))} of ${formatBytes(totalBytes)}`;
+  const rate = number('running') === 0 ? '' : `, ${formatBytes(Math.round(bytesPerSecond))}/s`;
   const lateness = late === 0 ? '' : `; ${late} will be late`;
-  return `${counts.filter((text) => text !== '').join(', ')}; ${bytes}, ${formatBytes(Math.round(bytesPerSecond))}/s${left}${lateness}`;
+  return `${counts.filter((text) => text !== '').join(', ')}; ${bytes}${rate}${left}${lateness}`;
 }
 
 /** `12 min to spare`, `late by 4 min`; in the past tense for what is over. */
@@ -91,6 +92,7 @@ function columnsOf({ byItem }: ManyForecast): Column<Row>[] {
 function stateOf({ state, doneEarlier, failure, progress }: Row): string {
   if (state === 'done' && failure !== null) return 'damaged';
   if (state === 'done' && doneEarlier) return 'done before';
+  if (state === 'running' && progress === null) return 'starting';
   if (state === 'running' && progress?.phase === 'syncing') return 'syncing';
   return state;
 }

@@ -14,7 +14,7 @@ import { tryFlock } from '../../native/index.js';
 import { appendLines, readLines } from '../../repository/journal-file.js';
 
 /** How long restores of a run that was killed may take to notice. */
-const LINGERING_MS_MAX = 10_000;
+const LINGERING_MS_MAX = 5_000;
 const POLL_MS = 100;
 
 /** A restore of the plan: its target, expression and part, as one text. */
@@ -187,8 +187,9 @@ async function openLocked(file: string, { waitMs, signal }: StateOptions): Promi
     if (tryFlock(fd, 'exclusive') && isAt(file, fd)) return fd;
     closeSync(fd);
     if (performance.now() >= deadlineMs) {
-      throw new CairnError('LOCKED', `Another run of this plan is at work: it holds ${visible(file)}.`, {
-        hint: 'Wait for it to end, or edit the plan: the run that is at work reads it again when it changes.',
+      const what = `Another run of this plan, or a restore of one, is at work: ${visible(file)} is locked.`;
+      throw new CairnError('LOCKED', what, {
+        hint: 'Wait for it to end, or edit the plan: a run that is at work reads it again when it changes.',
       });
     }
     await sleep(POLL_MS, undefined, { signal }).catch(() => {});

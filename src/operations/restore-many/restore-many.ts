@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CairnError } from '../../base/errors.js';
+import { formatDuration } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
 import { type RestorePlan, readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
@@ -27,8 +28,8 @@ export interface ManyOptions {
   readonly waitMs: number;
   readonly signal: AbortSignal;
   readonly onChange?: ((view: ManyView) => void) | undefined;
-  /** Sentences about what happens. */
-  readonly onNote?: ((sentence: string) => void) | undefined;
+  /** Sentences about what happens; what is routine shows in the view, too. */
+  readonly onNote?: ((sentence: string, isRoutine: boolean) => void) | undefined;
 }
 
 /** How it stands. */
@@ -210,7 +211,7 @@ class ManyRun {
   }
 
   async #runChild(item: Item, command: readonly string[]): Promise<Ended> {
-    this.#note(`${nameOf(item)} → ${visible(item.planned.target)} begins`);
+    this.#note(`${nameOf(item)} → ${visible(item.planned.target)} begins`, true);
     const child = startRestoreChild(command, this.#state.lockFd, (progress) => {
       item.progress = progress;
     });
@@ -240,7 +241,8 @@ class ManyRun {
     const identity = this.#state.begun(planned.target)?.identity ?? null;
     this.#state.note({ event: 'finished', key, target: planned.target, identity, result, failure });
     Object.assign(item, { state: 'done', result, failure, endedMs: Date.now() });
-    this.#note(`${nameOf(item)} → ${visible(planned.target)} is done`);
+    const took = formatDuration(Date.now() - (item.startedMs ?? Date.now()));
+    this.#note(`${nameOf(item)} → ${visible(planned.target)} is done after ${took}`, true);
   }
 
   #end(item: Item, failure: ToldFailure, { noted }: { noted: boolean }): void {
@@ -273,8 +275,8 @@ class ManyRun {
     this.#options.onChange?.(this.#view());
   }
 
-  #note(sentence: string): void {
-    this.#options.onNote?.(sentence);
+  #note(sentence: string, isRoutine = false): void {
+    this.#options.onNote?.(sentence, isRoutine);
   }
 
   #warn(sentence: string): void {
