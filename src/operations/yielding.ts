@@ -42,6 +42,7 @@ export async function yielding<T>(
   work: (watch: <R>(job: Job<R>) => Job<R>, options: JobOptions) => Promise<T>,
 ): Promise<{ result: T; warnings: string[] }> {
   const pace = new Pace(repo, options);
+  await pace.look();
   const onProgress = (progress: JobProgress) => options.onProgress?.(pace.shown(progress));
   try {
     const result = await work((job) => pace.watch(job), { ...options, onProgress });
@@ -63,16 +64,24 @@ class Pace {
     this.#onNote = onNote;
   }
 
+  /** Finds out whether restores run. */
+  async look(): Promise<void> {
+    this.#note(await isRestoring(this.#repo.layout));
+  }
+
   /** `job`, looked after until `stop`. */
   watch<T>(job: Job<T>): Job<T> {
-    const look = async () => {
+    const goOn = () => {
+      job.setYielding(this.#sinceMs !== null);
+      this.#timer = setTimeout(again, LOOK_MS).unref();
+    };
+    const again = async () => {
       const isNow = await isRestoring(this.#repo.layout);
       if (this.#timer === undefined) return;
-      job.setYielding(isNow);
       this.#note(isNow);
-      this.#timer = setTimeout(look, LOOK_MS).unref();
+      goOn();
     };
-    this.#timer = setTimeout(look, 0).unref();
+    goOn();
     return job;
   }
 

@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -108,12 +109,16 @@ export class ManyLab {
     while (!condition()) await sleep(10);
   }
 
-  /** Damages a stored block of a disk. */
-  damage(disk: string): void {
+  /** Damages a stored block of a disk, and takes its source, in which a copy of the block would be found, elsewhere.
+   *  @returns where the source is now */
+  damage(disk: string): string {
     const segments = path.join(this.lab.repo.diskDir(disk), 'segments');
     const [name = ''] = readdirSync(segments);
     const file = path.join(segments, name);
     scribble(file, readFileSync(file).length >> 1);
+    const away = `${this.image(disk)}.away`;
+    renameSync(this.image(disk), away);
+    return away;
   }
 }
 

@@ -74,8 +74,8 @@ test('a disk, a revision and a part that are not there', async () => {
     problems: problem('NO_SUCH_REVISION', 'at or before 2001-01-01'),
   });
   expect(await problemsOf(many.line('vm1', 'partition: 3'))).toEqual({
-    exitCode: 3,
-    problems: problem('NOT_FOUND', 'has no partition 3', 'cairn show'),
+    exitCode: 2,
+    problems: problem('USAGE', 'has no partition 3'),
   });
 });
 

@@ -66,7 +66,10 @@ test('forty disks come back, one of them damaged, although the run is killed mid
   expect(second.exitCode).toBe(5);
   expect(second.told).toMatchObject({ done: 39, failed: 1 });
   const [damaged] = second.told.restores.filter(({ state }) => state === 'failed');
-  expect(damaged).toMatchObject({ disk: 'vm7', error: { code: 'CORRUPT', message: expect.any(String) } });
+  expect(damaged).toMatchObject({
+    disk: 'vm7',
+    error: { code: 'CORRUPT', message: expect.stringMatching(/at offset \d+/) },
+  });
   const earlier = second.told.restores.filter(({ doneEarlier }) => doneEarlier).map(({ target }) => target);
   expect(earlier.sort()).toEqual(finished.sort());
   expect(readFileSync(inUse, 'utf8')).toBe('written by a machine that runs again');
@@ -191,13 +194,15 @@ describe('what was interrupted', () => {
   );
 });
 
-test('two runs of one plan exclude each other', async () => {
+test('a run that was killed keeps the next one out until its restores have ended, too', async () => {
   await disks(1);
   many.write(1, [many.line('vm1')]);
   const first = many.start();
   await many.until(() => childrenOf(many).length === 1);
   const [child = 0] = childrenOf(many);
   process.kill(child, 'SIGSTOP');
+  first.kill('SIGKILL');
+  await first;
   const second = await many.cli.failure(['restore-many', many.plan]);
   expect(second).toMatchObject({
     exitCode: 4,
@@ -205,7 +210,35 @@ test('two runs of one plan exclude each other', async () => {
     message: expect.stringContaining('plan.yaml.state'),
   });
   process.kill(child, 'SIGCONT');
-  expect((await first).exitCode).toBe(0);
+  expect(await many.run()).toMatchObject({ exitCode: 0, told: { done: 1 } });
+});
+
+test('keep-going restores what can be read of a damaged disk, names the rest, and is not done again', async () => {
+  await many.disk('vm1', MIB);
+  const source = many.damage('vm1');
+  many.write(1, [many.line('vm1')]);
+  const given = await many.run();
+  expect(given).toMatchObject({ exitCode: 5, told: { failed: 1 } });
+  expect(given.told.restores[0]?.error).toMatchObject({
+    code: 'CORRUPT',
+    message: expect.stringMatching(/ at offset \d+ of the image cannot be read/),
+    hint: expect.stringContaining('--keep-going'),
+  });
+  many.write(1, [many.line('vm1')], 'keep-going: true');
+  for (const doneEarlier of [false, true]) {
+    const { exitCode, told } = await many.run();
+    expect(exitCode).toBe(5);
+    expect(told).toMatchObject({ damaged: 1, failed: 0, restores: [{ state: 'damaged', doneEarlier }] });
+    expect(told.restores[0]?.error?.message).toMatch(/^vm1@\S+ was restored but for 64 KiB at offset \d+/);
+  }
+  const offset = Number(
+    /at offset (\d+)/.exec((await many.run()).told.restores[0]?.error?.message ?? '')?.[1],
+  );
+  const [image, restored] = [readFileSync(source), readFileSync(many.target('vm1'))];
+  expect(restored.subarray(0, offset).equals(image.subarray(0, offset))).toBe(true);
+  const end = offset + 64 * 1024;
+  expect(restored.subarray(end).equals(image.subarray(end))).toBe(true);
+  expect(restored.equals(image)).toBe(false);
 });
 
 test('backups yield while restores run, and are taken all the same', async () => {

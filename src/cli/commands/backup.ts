@@ -22,7 +22,8 @@ export function register(program: Command, context: CliContext): void {
     .summary('take a revision of a disk')
     .description(
       'Takes a revision of a disk: reads its source once and stores what the repository does not have yet.\n' +
-        'The first backup makes the disk; later ones read the same source when none is named.',
+        'The first backup makes the disk; later ones read the same source when none is named. While restores run in\n' +
+        'the repository it waits as long as --wait says and then reads slowly.',
     )
     .argument('<disk>', 'what the disk is called in the repository')
     .option('--source <spec>', 'a path, file:<path>, exec:<command>, or stream:- for standard input')

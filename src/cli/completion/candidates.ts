@@ -96,6 +96,7 @@ function value(line: Line, wanted: Argument | Option, typed: string, names: Name
     case 'dir':
       return 'directories';
     case 'file':
+    case 'plan':
     case 'spec':
     case 'target':
     case 'overlay':

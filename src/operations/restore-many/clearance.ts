@@ -37,15 +37,21 @@ export async function askGuard(
   return { target, isResumed, code };
 }
 
+export interface Clearance {
+  /** For `cairn restore`. */
+  readonly flags: readonly string[];
+  /** This plan has begun to write the target before. */
+  readonly isResumed: boolean;
+}
+
 /** Clears the way for a restore and notes that its target is about to be written.
- *  @returns the flags for `cairn restore`
  *  @throws {CairnError} as the guard does; NO_SPACE | READ_ONLY | IO where it cannot be noted */
 export async function clearTheWay(
   repo: Repository,
   item: Item,
   meant: Meant,
   state: PlanState,
-): Promise<string[]> {
+): Promise<Clearance> {
   const { planned, key } = item;
   const asked = await askGuard(repo, item, meant, state.begun(planned.target));
   const { isResumed } = asked;
@@ -62,16 +68,18 @@ export async function clearTheWay(
   try {
     if (!isResumed) state.note({ event: 'began', key, target: planned.target, identity, made });
   } catch (error) {
-    if (made) removeEmpty(planned.target, identity);
+    if (made) removeMade(planned.target, identity);
     throw error;
   }
-  return ['--overwrite', '--expect', code, '--yes', ...(isResumed ? ['--resume'] : [])];
+  const flags = ['--overwrite', '--expect', code, '--yes', ...(isResumed ? ['--resume'] : [])];
+  return { flags, isResumed };
 }
 
-/** Takes back what `clearTheWay` noted, where the restore wrote nothing. */
+/** Takes back what `clearTheWay` noted, and a file that was made for it, where the restore wrote nothing, or nothing that
+ *  should stay. */
 export function withdraw({ planned, key }: Item, state: PlanState): void {
   const begun = state.begun(planned.target);
-  if (begun?.made === true) removeEmpty(planned.target, begun.identity);
+  if (begun?.made === true) removeMade(planned.target, begun.identity);
   state.note({ event: 'untouched', key, target: planned.target });
 }
 
@@ -93,8 +101,7 @@ function makeEmpty(file: string): void {
   }
 }
 
-function removeEmpty(file: string, identity: string): void {
+function removeMade(file: string, identity: string): void {
   const target = resolveTarget(file);
-  if (target.kind !== 'file' || target.existing?.sizeBytes !== 0 || lastingIdentity(target) !== identity) return;
-  rmSync(target.path, { force: true });
+  if (target.kind === 'file' && lastingIdentity(target) === identity) rmSync(target.path, { force: true });
 }

@@ -1,10 +1,14 @@
 /** What the end of a child means for its restore. */
 import { EXIT_CODES } from '../../base/errors.js';
+import { formatBytes } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
+import type { RestoreOutcome } from '../restore.js';
 import type { Ended } from './child.js';
 import { type Item, nameOf } from './item.js';
 import type { ToldFailure } from './plan-state.js';
 
+const PARTS_KEPT_MAX = 100;
+const PARTS_TOLD_MAX = 5;
 /** Ends of a child that has not come to writing. */
 const UNTOUCHED: ReadonlySet<string> = new Set([
   'USAGE',
@@ -32,14 +36,27 @@ export function failureOf({ exitCode, signal, document, said }: Ended): ToldFail
   return { code: 'INTERNAL', message, hint: null };
 }
 
-/** Null unless the restore went on over damage, which its exit code tells. */
+/** What is kept of a result: a list of damage may be very long. */
+export function keptOf({ document }: Ended): Readonly<Record<string, unknown>> {
+  return document === null ? {} : { ...document, damaged: damagedParts(document).slice(0, PARTS_KEPT_MAX) };
+}
+
+/** Null unless the restore went on over damage. */
 export function damageOf(item: Item, { document, exitCode }: Ended): ToldFailure | null {
   if (document === null || exitCode !== EXIT_CODES.CORRUPT) return null;
-  const damaged = Array.isArray(document['damaged']) ? document['damaged'].length : null;
-  const where = damaged === null ? '' : `, in ${damaged} ${damaged === 1 ? 'place' : 'places'}`;
+  const parts = damagedParts(document);
+  const told = parts.slice(0, PARTS_TOLD_MAX).map(({ offset, length, in: place }) => {
+    const where = place === null ? '' : ` (${visible(place)})`;
+    return `${formatBytes(length)} at offset ${offset}${where}`;
+  });
+  const more = parts.length > told.length ? ` and ${parts.length - told.length} more places` : '';
   return {
     code: 'CORRUPT',
-    message: `${nameOf(item)} was restored but for damaged bytes${where}.`,
-    hint: 'Check the file systems in it, or restore what is missing from another revision.',
+    message: `${nameOf(item)} was restored but for ${told.join(', ')}${more}.`,
+    hint: 'Check the file systems in it before it is used, or take what is missing from another revision.',
   };
+}
+
+function damagedParts(document: Readonly<Record<string, unknown>>): RestoreOutcome['damaged'] {
+  return Array.isArray(document['damaged']) ? document['damaged'] : [];
 }

@@ -12,7 +12,7 @@ import type { Repository } from '../../repository/repository.js';
 import { holdRestoring } from '../../repository/restoring.js';
 import { type ChildRestore, type Ended, startRestoreChild } from './child.js';
 import { clearTheWay, withdraw } from './clearance.js';
-import { damageOf, failureOf, wroteNothing } from './ending.js';
+import { damageOf, failureOf, keptOf, wroteNothing } from './ending.js';
 import { type Item, inOrder, keyOf, nameOf, takeOver } from './item.js';
 import { meaningOf, refuseOverlaps, toldOf } from './meaning.js';
 import { PlanState, type RestoreKey, type ToldFailure } from './plan-state.js';
@@ -181,10 +181,10 @@ class ManyRun {
     const { meant, planned } = item;
     if (meant === null) return;
     try {
-      const flags = await clearTheWay(this.#repo, item, meant, this.#state);
+      const { flags, isResumed } = await clearTheWay(this.#repo, item, meant, this.#state);
       if (this.#options.signal.aborted) return;
       const ended = await this.#runChild(item, [...this.#command(item), ...flags]);
-      this.#conclude(item, ended);
+      this.#conclude(item, ended, isResumed);
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
       this.#end(item, toldOf(error), { noted: true });
@@ -223,19 +223,20 @@ class ManyRun {
     }
   }
 
-  #conclude(item: Item, ended: Ended): void {
+  #conclude(item: Item, ended: Ended, isResumed: boolean): void {
     const failure = failureOf(ended);
     if (failure === null) {
       this.#finish(item, ended);
       return;
     }
     if (this.#options.signal.aborted) return;
-    if (wroteNothing(failure)) withdraw(item, this.#state);
+    // What an earlier run wrote stays this plan's. A file that found no room must not keep others from theirs.
+    if (wroteNothing(failure) ? !isResumed : failure.code === 'NO_SPACE') withdraw(item, this.#state);
     this.#end(item, failure, { noted: true });
   }
 
   #finish(item: Item, ended: Ended): void {
-    const result = ended.document ?? {};
+    const result = keptOf(ended);
     const failure = damageOf(item, ended);
     const { key, planned } = item;
     const identity = this.#state.begun(planned.target)?.identity ?? null;
