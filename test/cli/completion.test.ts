@@ -19,7 +19,7 @@ function words(...typed: string[]): string[] | string {
 }
 
 test.each([
-  ['commands', ['res'], ['restore']],
+  ['commands', ['res'], ['restore', 'restore-many']],
   ['commands of a group', ['disk', ''], ['list', 'rename', 'delete']],
   ['options of a command', ['backup', 'vm1', '--so'], ['--source']],
   ['options of every command', ['backup', '--js'], ['--json']],

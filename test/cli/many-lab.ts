@@ -127,7 +127,7 @@ export async function makeManyLab(): Promise<ManyLab> {
 }
 
 /** Random bytes somewhere in a file or device. */
-export function scribble(file: string, at: number, sizeBytes = 512): void {
+function scribble(file: string, at: number, sizeBytes = 512): void {
   const fd = openSync(file, 'r+');
   writeSync(fd, randomFillSync(Buffer.alloc(sizeBytes)), 0, sizeBytes, at);
   closeSync(fd);

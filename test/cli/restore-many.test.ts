@@ -213,6 +213,22 @@ test('a run that was killed keeps the next one out until its restores have ended
   expect(await many.run()).toMatchObject({ exitCode: 0, told: { done: 1 } });
 });
 
+test('a restore that is killed stops no other, and the next run completes it', async () => {
+  await disks(2);
+  many.write(1, [many.line('vm1'), many.line('vm2')]);
+  const first = many.start('--json');
+  await many.until(() => childrenOf(many).length === 1);
+  process.kill(childrenOf(many)[0] ?? 0, 'SIGKILL');
+  const { exitCode, stdout } = await first;
+  expect(exitCode).toBe(1);
+  expect(JSON.parse(String(stdout)).restores).toMatchObject([
+    { state: 'failed', error: { code: 'INTERNAL', message: expect.stringContaining('ended with SIGKILL') } },
+    { state: 'done', error: null },
+  ]);
+  expect(await many.run()).toMatchObject({ exitCode: 0, told: { done: 2 } });
+  expect(isSame(many.image('vm1'), many.target('vm1'), SMALL)).toBe(true);
+});
+
 test('keep-going restores what can be read of a damaged disk, names the rest, and is not done again', async () => {
   await many.disk('vm1', MIB);
   const source = many.damage('vm1');

@@ -1,12 +1,12 @@
 /** What `cairn restore-many --json` prints, and what its exit code is. */
-import { type ErrorCode, EXIT_CODES } from '../../base/errors.js';
+import { EXIT_CODES } from '../../base/errors.js';
 import type { CheckedRestore, CheckOutcome, Problem } from '../../operations/restore-many/check.js';
 import { deadlineMs, type Item } from '../../operations/restore-many/item.js';
 import type { ManyOutcome } from '../../operations/restore-many/restore-many.js';
 
 /** 0 where nothing went wrong, 5 where something is damaged, else what all that went wrong has in common, or 1. */
 export function exitCodeOf(codes: readonly Problem['code'][]): number {
-  const exits = new Set(codes.map((code) => (isErrorCode(code) ? EXIT_CODES[code] : 1)));
+  const exits = new Set(codes.map(exitCodeOfOne));
   if (exits.has(EXIT_CODES.CORRUPT)) return EXIT_CODES.CORRUPT;
   const [first = 0, ...others] = exits;
   return others.length === 0 ? first : 1;
@@ -92,6 +92,7 @@ function timeOf(ms: number | null): string | null {
   return ms === null ? null : new Date(ms).toISOString();
 }
 
-function isErrorCode(code: Problem['code']): code is ErrorCode {
-  return Object.hasOwn(EXIT_CODES, code);
+/** A restore that somebody cancelled has failed; this program was not interrupted. */
+function exitCodeOfOne(code: Problem['code']): number {
+  return code === 'LATE' || code === 'CANCELLED' ? EXIT_CODES.INTERNAL : EXIT_CODES[code];
 }

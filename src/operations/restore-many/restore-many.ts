@@ -240,7 +240,13 @@ class ManyRun {
     const failure = damageOf(item, ended);
     const { key, planned } = item;
     const identity = this.#state.begun(planned.target)?.identity ?? null;
-    this.#state.note({ event: 'finished', key, target: planned.target, identity, result, failure });
+    try {
+      this.#state.note({ event: 'finished', key, target: planned.target, identity, result, failure });
+    } catch (error) {
+      const { code, message, hint } = toldOf(error);
+      const what = `${visible(planned.target)} is restored, but that could not be noted, so the next run looks at it again: ${message}`;
+      throw new CairnError(code, what, { hint: hint ?? undefined, cause: error });
+    }
     Object.assign(item, { state: 'done', result, failure, endedMs: Date.now() });
     const took = formatDuration(Date.now() - (item.startedMs ?? Date.now()));
     this.#note(`${nameOf(item)} → ${visible(planned.target)} is done after ${took}`, true);
