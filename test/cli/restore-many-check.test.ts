@@ -90,7 +90,10 @@ test('a revision that is distrusted', async () => {
 
 test('a file that is not empty, until the plan says overwrite', async () => {
   writeFileSync(many.target('vm1'), 'precious');
-  const refused = { exitCode: 6, problems: problem('REFUSED', 'is not empty', '--overwrite') };
+  const refused = {
+    exitCode: 6,
+    problems: problem('REFUSED', 'is not empty', 'In the plan that is “overwrite: true”.'),
+  };
   expect(await problemsOf(many.line('vm1'))).toEqual(refused);
   expect(await problemsOf(many.line('vm1', 'overwrite: true'))).toEqual({ exitCode: 0, problems: [] });
 });
@@ -115,9 +118,9 @@ test('a target that is mounted, one that is too small, and one that wants its co
   expect(checked.restores.map(({ problems }) => problems)).toEqual([
     problem('REFUSED', 'is mounted on', 'No flag overrides'),
     problem('TARGET_TOO_SMALL', 'has 4 MiB', 'at least as big'),
-    problem('REFUSED', 'GPT partition table', '--expect'),
+    problem('REFUSED', 'GPT partition table', 'In the plan that is “overwrite: true, expect: '),
   ]);
-  const code = /--expect (\S+)/.exec(checked.restores[2]?.problems[0]?.hint ?? '')?.[1];
+  const code = /expect: ([0-9a-z-]+)/.exec(checked.restores[2]?.problems[0]?.hint ?? '')?.[1];
   const agreed = `revision: vm1, target: ${full}, overwrite: true, expect: ${code}`;
   expect(await problemsOf(agreed)).toEqual({ exitCode: 0, problems: [] });
 });

@@ -46,8 +46,9 @@ export function register(program: Command, context: CliContext): void {
     .helpGroup(GROUPS.restoring)
     .summary('bring many disks back as a plan says, the most urgent first')
     .description(
-      'Restores everything that a plan names, several at once, highest priority first, then earliest deadline. One\n' +
-        'failure stops nothing; what failed is listed at the end. Every target is guarded as by “cairn restore”.',
+      'Restores everything that a plan names, several at once: highest priority first,\n' +
+        'then earliest deadline. One failure stops nothing; what failed is listed at the\n' +
+        'end. Every target is guarded as by “cairn restore”.',
     )
     .argument('<plan>', 'a YAML file, see below')
     .option('--check', 'write nothing: say whether revisions, targets, space and deadlines are right')

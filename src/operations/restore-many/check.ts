@@ -9,6 +9,7 @@ import { visible } from '../../base/visible.js';
 import { readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
 import { askGuard } from './clearance.js';
+import { inPlanWords } from './ending.js';
 import { deadlineMs, type Item, inOrder, type Meant, newItem } from './item.js';
 import { meaningOf, refuseOverlaps, toldOf } from './meaning.js';
 import { PlanState } from './plan-state.js';
@@ -107,7 +108,7 @@ async function checkOne(
       const { target } = await askGuard(repo, item, meant, state.begun(item.planned.target));
       if (target.kind === 'file') spaces.add(target.path, meant.allocatedBytes);
     } catch (error) {
-      problems.push(toldOf(error));
+      problems.push(inPlanWords(toldOf(error)));
     }
     return { problems, notes };
   } catch (error) {

@@ -5,7 +5,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Duplex, Readable } from 'node:stream';
+import type { RestorePlan } from '../../config/restore-plan.js';
 import type { JobProgress } from '../../native/index.js';
+import type { Item } from './item.js';
 
 /** What a process told when it ended. */
 export interface Ended {
@@ -25,6 +27,23 @@ export interface ChildRestore {
 
 const SAID_LENGTH_MAX = 2000;
 const REPORT_FD = 3;
+
+/** The words of `cairn restore` for an item, but for those about its target's content. */
+export function wordsOf(
+  { planned, meant }: Readonly<Item>,
+  { verify, keepGoing }: Pick<RestorePlan, 'verify' | 'keepGoing'>,
+): string[] {
+  const { partition, volume, target } = planned;
+  return [
+    'restore',
+    `${meant?.disk}@${meant?.revision}`,
+    target,
+    ...(partition === null ? [] : ['--partition', String(partition)]),
+    ...(volume === null ? [] : ['--volume', volume]),
+    ...(verify ? ['--verify'] : []),
+    ...(keepGoing ? ['--keep-going'] : []),
+  ];
+}
 
 /** Starts `command`, which is a program and its arguments. `lockFd` is inherited, and with it the lock on it. */
 export function startRestoreChild(

@@ -27,6 +27,20 @@ export function wroteNothing({ code }: ToldFailure): boolean {
   return UNTOUCHED.has(code);
 }
 
+/** A failure with its way out in the words of a plan, beside those of the command line. */
+export function inPlanWords(failure: ToldFailure): ToldFailure {
+  const { hint } = failure;
+  const code = /--expect (\S+)/.exec(hint ?? '')?.[1];
+  const keys = [
+    hint?.includes('--overwrite') === true ? 'overwrite: true' : '',
+    code === undefined ? '' : `expect: ${code}`,
+    hint?.includes('--keep-going') === true ? 'keep-going: true' : '',
+  ].filter((key) => key !== '');
+  if (hint === null || keys.length === 0) return failure;
+  const end = /[.?!]$/.test(hint) ? '' : '.';
+  return { ...failure, hint: `${hint}${end} In the plan that is “${keys.join(', ')}”.` };
+}
+
 /** Null for a restore that told a result. */
 export function failureOf({ exitCode, signal, document, said }: Ended): ToldFailure | null {
   const error = document?.['error'] as ToldFailure | undefined;

@@ -78,6 +78,7 @@ export class PlanState {
   readonly #begun = new Map<string, Begun>();
   readonly #finished = new Map<RestoreKey, FinishedEvent>();
   #startedAt: string | null = null;
+  #isNew = false;
 
   /** Opens the state of a plan, or begins it.
    *  @throws {CairnError} LOCKED where another run is at work; CORRUPT; REFUSED where it is of another repository;
@@ -117,6 +118,11 @@ export class PlanState {
     return Date.parse(this.#startedAt ?? timestamp());
   }
 
+  /** Whether no run has begun the plan before. */
+  get isNew(): boolean {
+    return this.#isNew;
+  }
+
   resolved(key: RestoreKey): { readonly disk: string; readonly revision: string } | null {
     return this.#resolved.get(key) ?? null;
   }
@@ -151,7 +157,8 @@ export class PlanState {
       if (event?.event === 'plan' && event.repository !== repository) throw ofAnother(this.#file);
       if (event !== null) this.#take(event);
     }
-    if (this.#startedAt === null) this.note({ event: 'plan', repository, version: VERSION });
+    this.#isNew = this.#startedAt === null;
+    if (this.#isNew) this.note({ event: 'plan', repository, version: VERSION });
   }
 
   #take(event: Noted<StateEvent>): void {

@@ -10,9 +10,9 @@ import { visible } from '../../base/visible.js';
 import { type RestorePlan, readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
 import { holdRestoring } from '../../repository/restoring.js';
-import { type ChildRestore, type Ended, startRestoreChild } from './child.js';
+import { type ChildRestore, type Ended, startRestoreChild, wordsOf } from './child.js';
 import { clearTheWay, withdraw } from './clearance.js';
-import { damageOf, failureOf, keptOf, wroteNothing } from './ending.js';
+import { damageOf, failureOf, inPlanWords, keptOf, wroteNothing } from './ending.js';
 import { type Item, inOrder, keyOf, nameOf, takeOver } from './item.js';
 import { meaningOf, refuseOverlaps, toldOf } from './meaning.js';
 import { PlanState, type RestoreKey, type ToldFailure } from './plan-state.js';
@@ -89,6 +89,7 @@ class ManyRun {
     const { signal } = this.#options;
     const begunMs = performance.now();
     this.#settle(takeOver(this.#items, this.#plan).added);
+    if (!this.#state.isNew) this.#note(this.#goingOn());
     const stop = () => {
       for (const child of this.#children) child.stop();
     };
@@ -183,7 +184,11 @@ class ManyRun {
     try {
       const { flags, isResumed } = await clearTheWay(this.#repo, item, meant, this.#state);
       if (this.#options.signal.aborted) return;
-      const ended = await this.#runChild(item, [...this.#command(item), ...flags]);
+      const ended = await this.#runChild(item, [
+        ...this.#options.program,
+        ...wordsOf(item, this.#plan),
+        ...flags,
+      ]);
       this.#conclude(item, ended, isResumed);
     } catch (error) {
       if (!(error instanceof CairnError)) throw error;
@@ -193,21 +198,6 @@ class ManyRun {
     }
     if (item.state === 'failed')
       this.#note(`${nameOf(item)} → ${visible(planned.target)} failed: ${item.failure?.message}`);
-  }
-
-  #command({ planned, meant }: Item): string[] {
-    const revision = `${meant?.disk}@${meant?.revision}`;
-    const { partition, volume, target } = planned;
-    return [
-      ...this.#options.program,
-      'restore',
-      revision,
-      target,
-      ...(partition === null ? [] : ['--partition', String(partition)]),
-      ...(volume === null ? [] : ['--volume', volume]),
-      ...(this.#plan.verify ? ['--verify'] : []),
-      ...(this.#plan.keepGoing ? ['--keep-going'] : []),
-    ];
   }
 
   async #runChild(item: Item, command: readonly string[]): Promise<Ended> {
@@ -252,7 +242,8 @@ class ManyRun {
     this.#note(`${nameOf(item)} → ${visible(planned.target)} is done after ${took}`, true);
   }
 
-  #end(item: Item, failure: ToldFailure, { noted }: { noted: boolean }): void {
+  #end(item: Item, told: ToldFailure, { noted }: { noted: boolean }): void {
+    const failure = inPlanWords(told);
     Object.assign(item, { state: 'failed', failure, endedMs: Date.now(), progress: null });
     if (!noted) return;
     const { key, planned } = item;
@@ -264,10 +255,19 @@ class ManyRun {
     }
   }
 
-  #cancelled(): CairnError {
+  /** A state may be left over from another disaster. */
+  #goingOn(): string {
+    const since = new Date(this.#state.startedMs).toISOString();
+    return `going on with what was begun at ${since}: ${this.#doneText()} are done (to begin anew, move ${visible(this.#options.state)} away)`;
+  }
+
+  #doneText(): string {
     const items = [...this.#items.values()];
-    const done = items.filter(({ state }) => state === 'done').length;
-    const what = `Stopped: ${done} of ${items.length} restores are done, and what was under way can be gone on with.`;
+    return `${items.filter(({ state }) => state === 'done').length} of ${items.length} restores`;
+  }
+
+  #cancelled(): CairnError {
+    const what = `Stopped: ${this.#doneText()} are done, and what was under way can be gone on with.`;
     return new CairnError('CANCELLED', what, {
       hint: `Go on with: cairn restore-many ${visible(this.#options.plan)}`,
     });
