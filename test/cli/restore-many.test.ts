@@ -1,8 +1,8 @@
 /** Many disks at once: in the right order, whatever interrupts it, and nothing written twice. */
-import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { attachLoop, MIB, needRoot, run, sparseFile } from '../block-lab.js';
+import { attachLoop, MIB, mountAt, needRoot, run, sparseFile } from '../block-lab.js';
 import { type ManyLab, makeManyLab } from './many-lab.js';
 
 let many: ManyLab;
@@ -227,6 +227,25 @@ test('a restore that is killed stops no other, and the next run completes it', a
   ]);
   expect(await many.run()).toMatchObject({ exitCode: 0, told: { done: 2 } });
   expect(isSame(many.image('vm1'), many.target('vm1'), SMALL)).toBe(true);
+});
+
+test('a file that finds no room is removed again, so that others find theirs', async (context) => {
+  needRoot(context);
+  await many.disk('vm1', 20 * MIB);
+  await many.disk('vm2', 8 * MIB);
+  const image = sparseFile(many.dir, 'fs.img', 16 * MIB);
+  run('mke2fs', '-q', '-t', 'ext4', '-m', '0', image);
+  const dir = path.join(many.dir, 'small');
+  mkdirSync(dir);
+  mountAt(attachLoop(image), dir);
+  many.write(1, [`revision: vm1, target: ${dir}/1.img`, `revision: vm2, target: ${dir}/2.img`]);
+  const { exitCode, told } = await many.run();
+  expect(exitCode).toBe(7);
+  expect(told.restores).toMatchObject([
+    { state: 'failed', error: { code: 'NO_SPACE', hint: expect.stringMatching(/^It was removed again/) } },
+    { state: 'done', error: null },
+  ]);
+  expect(readdirSync(dir).sort()).toEqual(['2.img', 'lost+found']);
 });
 
 test('keep-going restores what can be read of a damaged disk, names the rest, and is not done again', async () => {

@@ -76,11 +76,13 @@ export async function clearTheWay(
 }
 
 /** Takes back what `clearTheWay` noted, and a file that was made for it, where the restore wrote nothing, or nothing that
- *  should stay. */
-export function withdraw({ planned, key }: Item, state: PlanState): void {
+ *  should stay.
+ *  @returns whether a file was removed */
+export function withdraw({ planned, key }: Item, state: PlanState): boolean {
   const begun = state.begun(planned.target);
-  if (begun?.made === true) removeMade(planned.target, begun.identity);
+  const isRemoved = begun?.made === true && removeMade(planned.target, begun.identity);
   state.note({ event: 'untouched', key, target: planned.target });
+  return isRemoved;
 }
 
 /** A file has the size that a restore gives it at its very beginning, or none yet; anything else was put there since. */
@@ -101,7 +103,9 @@ function makeEmpty(file: string): void {
   }
 }
 
-function removeMade(file: string, identity: string): void {
+function removeMade(file: string, identity: string): boolean {
   const target = resolveTarget(file);
-  if (target.kind === 'file' && lastingIdentity(target) === identity) rmSync(target.path, { force: true });
+  if (target.kind !== 'file' || lastingIdentity(target) !== identity) return false;
+  rmSync(target.path, { force: true });
+  return true;
 }

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CairnError } from '../../base/errors.js';
 import { formatDuration } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
+import { OUT_OF_FULL } from '../../base/ways-out.js';
 import { type RestorePlan, readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
 import { holdRestoring } from '../../repository/restoring.js';
@@ -221,8 +222,13 @@ class ManyRun {
     }
     if (this.#options.signal.aborted) return;
     // What an earlier run wrote stays this plan's. A file that found no room must not keep others from theirs.
-    if (wroteNothing(failure) ? !isResumed : failure.code === 'NO_SPACE') withdraw(item, this.#state);
-    this.#end(item, failure, { noted: true });
+    const isMade = this.#state.begun(item.planned.target)?.made === true;
+    const isFull = isMade && failure.code === 'NO_SPACE';
+    const isWithdrawn = isFull || (wroteNothing(failure) && !isResumed);
+    const isRemoved = isWithdrawn && withdraw(item, this.#state);
+    const hint =
+      isRemoved && isFull ? `It was removed again, so that others find room. ${OUT_OF_FULL}` : failure.hint;
+    this.#end(item, { ...failure, hint }, { noted: true });
   }
 
   #finish(item: Item, ended: Ended): void {
