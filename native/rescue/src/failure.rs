@@ -93,8 +93,11 @@ impl From<Error> for Failure {
             Error::Cancelled => (crate::job::exit_of_signal(), None),
             _ => (FAILED, None),
         };
-        let text = visible(&error.to_string(), SENTENCE_LEN_MAX);
-        let failure = Self::new(exit, format!("{}.", text.trim_end_matches('.')));
+        let text = match &error {
+            Error::Cancelled => "Interrupted.".to_owned(),
+            other => sentence(&visible(&other.to_string(), SENTENCE_LEN_MAX)),
+        };
+        let failure = Self::new(exit, text);
         match hint {
             Some(hint) => failure.with_hint(hint),
             None => failure,
@@ -105,6 +108,13 @@ impl From<Error> for Failure {
 /// A path for a sentence.
 pub(crate) fn shown(path: &Path) -> String {
     visible(&path.to_string_lossy(), NAME_LEN_MAX)
+}
+
+/// A clause of the core's with a capital and a full stop; paths stay as they are.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.trim_end_matches('.').chars();
+    let first = letters.next().map_or_else(String::new, |first| first.to_uppercase().collect());
+    format!("{first}{}.", letters.as_str())
 }
 
 fn exit_of_system(error: &std::io::Error) -> u8 {

@@ -14,20 +14,36 @@ const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// From here on the first signal asks the job to end, and the second ends the program.
-pub(crate) fn listen_for_signals() {
-    let handler: extern "C" fn(libc::c_int) = note;
-    for signal in SIGNALS {
-        // SAFETY: the handler does nothing but store a number and give the default back, which a
-        // handler may.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+/// While this lives a signal asks the job to end, and the third ends the program: timeout(1) sends
+/// two. At all other times, when a question is asked say, the first ends the program.
+struct Listening;
+
+impl Listening {
+    fn begin() -> Self {
+        let handler: extern "C" fn(libc::c_int) = note;
+        for signal in SIGNALS {
+            // SAFETY: the handler does nothing but swap a number and give the default back, which a
+            // handler may.
+            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        }
+        Self
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        for signal in SIGNALS {
+            // SAFETY: it gives the default back, and no handler is involved.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
     }
 }
 
 extern "C" fn note(signal: libc::c_int) {
-    SIGNAL.store(signal, Ordering::Relaxed);
-    // SAFETY: signal(2) may be called in a handler.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if SIGNAL.swap(signal, Ordering::Relaxed) != 0 {
+        // SAFETY: signal(2) may be called in a handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// As a shell has it: 130 after Ctrl-C.
@@ -37,6 +53,7 @@ pub(crate) fn exit_of_signal() -> u8 {
 
 /// Runs `work`, which is to listen to the control. `label` says what the progress is of.
 pub(crate) fn run<T>(label: &str, work: impl FnOnce(&Control) -> Result<T>) -> Result<T> {
+    let _listening = Listening::begin();
     let control = Control::default();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -51,7 +51,6 @@ fn run(request: Request) -> Outcome<u8> {
         other => other,
     };
     let repository = Repository::find(request.repository)?;
-    job::listen_for_signals();
     match command {
         Command::List { disk } => list::run(&repository, disk.as_deref()),
         Command::Restore { revision, target, consent, manner } => {
