@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { RestoreOutcome } from '../../src/operations/restore.js';
 import { run } from '../block-lab.js';
 import { Cli } from '../cli/cli-lab.js';
 import { tempDir } from '../temp-dir.js';
@@ -85,10 +86,15 @@ test.for([
   const segment = path.join(cli.repository, 'disks/vm1/segments/00000001.seg');
   damage(segment);
   expect(await cli.list()).toHaveLength(4);
-  const target = path.join(cli.dir, 'damaged.img');
-  const failure = await cli.failure(['restore', `vm1@${revisions[0]}`, target]);
+  const [name, image = ''] = [`vm1@${revisions[0]}`, all.images[0]];
+  const failure = await cli.failure(['compare', name, '--source', image]);
   expect(failure).toMatchObject({ exitCode: 5, code: 'CORRUPT', message: expect.stringContaining(segment) });
   expect(failure.hint).toContain('cairn doctor');
+  // The source still has the blocks, and a restore finds them there.
+  const target = path.join(cli.dir, 'recovered.img');
+  const { recovered } = await cli.json<RestoreOutcome>('restore', name, target);
+  expect(recovered).toMatchObject([{ from: 'source', path: image }]);
+  expect(readFileSync(target).equals(readFileSync(image))).toBe(true);
   const before = parts(cli);
   await cli.ok('collect');
   expect(parts(cli)).toEqual(before);
