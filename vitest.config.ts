@@ -6,7 +6,7 @@ const SOAK = 'test/mount/soak.test.ts';
 export default defineConfig({
   test: {
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // Groups run one after the other.

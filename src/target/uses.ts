@@ -10,6 +10,7 @@ import {
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import { listMounts, unescapeOctal } from './mounts.js';
+import { type Opener, openersOf } from './openers.js';
 import type { DeviceTarget, FileTarget, Target } from './target.js';
 
 /** Clauses that end “/dev/sdb …”, such as “is mounted on /mnt”. Empty when nobody is known to use it.
@@ -44,6 +45,8 @@ function usesOfDevice(target: DeviceTarget): string[] {
     if (loop.loop !== null && isMember(loop.loop.file)) uses.push(`is held by /dev/${loop.name}`);
   }
   // Asked last: what holds it is told by name above where the kernel tells it.
+  if (uses.length === 0)
+    uses.push(...openersOf(new Set([...members.values()].map(({ number }) => number))).map(openerText));
   if (uses.length === 0 && isHeldExclusively(target)) uses.push('is opened exclusively by another program');
   return [...new Set(uses)];
 }
@@ -55,7 +58,11 @@ function membersOf(device: BlockDevice): Map<string, BlockDevice> {
   return new Map([device, ...members].map((member) => [member.number, member]));
 }
 
-function usesOfFile({ existing }: FileTarget): string[] {
+function openerText({ name, pid }: Opener): string {
+  return `is open for writing in ${name} (pid ${pid})`;
+}
+
+function usesOfFile({ path, existing }: FileTarget): string[] {
   if (existing === null) return [];
   const isIt = (file: string) => {
     try {
@@ -68,7 +75,11 @@ function usesOfFile({ existing }: FileTarget): string[] {
   };
   const loops = listLoops().filter(({ loop }) => loop !== null && isIt(loop.file));
   const swaps = listSwaps().filter(isIt);
-  return [...loops.map(({ name }) => `is held by /dev/${name}`), ...swaps.map(() => 'is in use as swap')];
+  return [
+    ...loops.map(({ name }) => `is held by /dev/${name}`),
+    ...swaps.map(() => 'is in use as swap'),
+    ...openersOf(path).map(openerText),
+  ];
 }
 
 /** Names of swap files and devices, from proc(5). */

@@ -1,4 +1,15 @@
-import { existsSync, linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type GuardRequest, guardTarget } from '../../src/target/guard.js';
@@ -155,6 +166,35 @@ describe('refused whatever the flags', () => {
       closeSync(fd);
     }
     await guard(device);
+  });
+
+  test('a device and a file that another program has open for writing, as QEMU has its disks', async (context) => {
+    needRoot(context);
+    const dir = tempDir();
+    const file = sparseFile(dir, 'machine.img', 32 * MIB);
+    const device = attachLoop(sparseFile(dir, 'disk.img', 32 * MIB));
+    partition(device);
+    run('partx', '-a', device);
+    onTestFinished(() => {
+      run('partx', '-d', device);
+    });
+    for (const open of [file, device]) {
+      const holder = spawn('sh', ['-c', 'exec 3<>"$0"; echo open; read -r _', open], { stdio: 'pipe' });
+      onTestFinished(() => {
+        holder.kill();
+      });
+      await once(holder.stdout, 'data');
+      const refusal = failure('REFUSED', `is open for writing in sh (pid ${holder.pid})`, 'No flag');
+      await expect(forced(open)).rejects.toEqual(refusal);
+      // Whoever writes to the whole disk writes to its partitions.
+      if (open === device) await expect(forced(`${device}p1`)).rejects.toEqual(refusal);
+      holder.kill();
+      await once(holder, 'exit');
+      await forced(open);
+    }
+    const reader = openSync(file, 'r');
+    expect(usesOf(resolveTarget(file))).toEqual([]);
+    closeSync(reader);
   });
 
   test('a read-only device', async (context) => {

@@ -160,7 +160,10 @@ impl Error {
         match self {
             Error::Corrupt { .. } | Error::NotFound { .. } => true,
             Error::Io { action: "reading", source, .. } => {
-                matches!(source.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+                matches!(
+                    source.raw_os_error(),
+                    Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN | libc::ENODATA | libc::EREMOTEIO)
+                )
             }
             _ => false,
         }

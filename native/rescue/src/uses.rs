@@ -30,6 +30,11 @@ pub(crate) fn of(place: &Place) -> Vec<String> {
     if let PlaceKind::Device { facts, .. } = &place.kind {
         uses.extend(facts.holders.iter().map(|holder| format!("is part of {holder}")));
     }
+    for (pid, path) in open_for_writing() {
+        if (path.starts_with("/dev") || is_here(place, &path)) && is_same(place, &path) {
+            uses.push(format!("is open for writing in process {pid}"));
+        }
+    }
     uses.dedup();
     uses
 }
@@ -45,6 +50,35 @@ fn is_same(place: &Place, path: &Path) -> bool {
             found.file_type().is_block_device() && (other == *number || facts.relatives.contains(&other))
         }
     }
+}
+
+/// Whether a path is the target's own; others are not looked at, since that could wait for a dead mount.
+fn is_here(place: &Place, path: &Path) -> bool {
+    place.path == path
+}
+
+/// What other processes have open for writing: proc_pid_fd(5). QEMU does not open the disks of its
+/// machines exclusively.
+fn open_for_writing() -> Vec<(u32, PathBuf)> {
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for pid in names(Path::new("/proc")).into_iter().filter(|&pid| pid != std::process::id()) {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        for descriptor in names(&process.join("fd")) {
+            let info = fs::read_to_string(process.join(format!("fdinfo/{descriptor}"))).unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).unwrap_or(0);
+            if flags & 3 != 0
+                && let Ok(path) = fs::read_link(process.join(format!("fd/{descriptor}")))
+            {
+                found.push((pid, path));
+            }
+        }
+    }
+    found
 }
 
 /// What was mounted, and where: proc_pid_mountinfo(5).

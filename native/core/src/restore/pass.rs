@@ -149,7 +149,7 @@ impl Job<'_> {
         let (start, len) = (first.target_offset, last.end() - first.target_offset);
         let Scratch { ours, theirs } = scratch;
         let theirs = theirs.as_mut_slice().get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or(&mut []);
-        self.read_target(theirs, start)?;
+        let is_readable = self.read_target(theirs, start)?;
         let ours = ours.as_mut_slice();
         let mut runs = Runs::default();
         let mut put_back = 0;
@@ -158,7 +158,7 @@ impl Job<'_> {
             sum.compared_bytes += u64::from(slot.len);
             let is_whole = slot.is_whole(self.image.geometry());
             let into = part_mut(ours, start, slot);
-            if is_whole && has_digest(there, &slot.pointer.digest) {
+            if is_whole && is_readable && has_digest(there, &slot.pointer.digest) {
                 if self.is_away(slot) {
                     into.copy_from_slice(there);
                     runs.add(slot.target_offset..slot.end());
@@ -167,7 +167,7 @@ impl Job<'_> {
                 continue;
             }
             match self.decode(slot, into) {
-                Ok(()) if into == there && !self.is_away(slot) => {}
+                Ok(()) if into == there && is_readable && !self.is_away(slot) => {}
                 Ok(()) => runs.add(slot.target_offset..slot.end()),
                 Err(error) if error.is_unreadable() => self.note(|damage| damage.add(*slot, error)),
                 Err(error) => return Err(error),
@@ -216,13 +216,13 @@ impl Job<'_> {
                 let end = (at / PIECE_LEN + 1).saturating_mul(PIECE_LEN).min(data.end);
                 let len = usize::try_from(end - at).unwrap_or(0);
                 let bytes = scratch.theirs.as_mut_slice().get_mut(..len).unwrap_or(&mut []);
-                self.read_target(bytes, at)?;
+                let is_readable = self.read_target(bytes, at)?;
                 let mut runs = Runs::default();
                 let mut start = at;
                 while start < end {
                     let stop = (start / block_size + 1).saturating_mul(block_size).min(end);
                     let part = within(at, &(start..stop)).and_then(|part| bytes.get(part)).unwrap_or(&[]);
-                    if !is_zero(part) {
+                    if !is_readable || !is_zero(part) {
                         runs.add(start..stop);
                     }
                     start = stop;
@@ -239,16 +239,20 @@ impl Job<'_> {
         slot.target_offset < self.head_len && self.target.earlier_head().is_some()
     }
 
-    /// What is on the target, with the head as it was before it was taken away.
-    fn read_target(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        self.target.read(into, offset)?;
+    /// What is on the target, with the head as it was before it was taken away. False where its medium
+    /// does not give it, which writing may mend.
+    fn read_target(&self, into: &mut [u8], offset: u64) -> Result<bool> {
+        match self.target.read(into, offset) {
+            Err(error) if error.is_unreadable() => return Ok(false),
+            other => other?,
+        }
         if offset < self.head_len
             && let Some(head) = self.target.earlier_head()
         {
             let skip = usize::try_from(offset).unwrap_or(usize::MAX);
             into.iter_mut().zip(head.iter().skip(skip)).for_each(|(to, from)| *to = *from);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads back what one piece should have put there. Gives the parts that are otherwise.

@@ -208,7 +208,11 @@ impl Target {
         }
         let len = usize::try_from(head_len).unwrap_or(0);
         let mut buffer = AlignedBuffer::new(len);
-        self.read(buffer.as_mut_slice(), 0)?;
+        match self.read(buffer.as_mut_slice(), 0) {
+            // What its medium does not give is nothing that could be mistaken for a whole disk.
+            Err(error) if error.is_unreadable() => {}
+            other => other?,
+        }
         let before = buffer.as_slice().to_vec();
         buffer.as_mut_slice().fill(0);
         self.write(buffer.as_slice(), 0)?;
@@ -257,7 +261,7 @@ impl Target {
             },
             _ => ReadAt::read_at(file, into, offset),
         };
-        let count = count.at("reading back", &self.path)?;
+        let count = count.at("reading", &self.path)?;
         into.get_mut(count..).unwrap_or(&mut []).fill(0);
         Ok(())
     }
