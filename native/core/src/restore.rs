@@ -39,6 +39,8 @@ pub use copies::{Copies, Origin};
 pub use table::run_table;
 pub use target::{Identity, Target};
 
+/// Threads that nobody asked for: each has up to two buffers of a piece.
+const THREADS_MAX: usize = 12;
 /// Zeros that are asked for at once, so that a cancel is heard.
 const ZERO_LEN: u64 = 1024 * 1024 * 1024;
 /// Zeros that are read at once.
@@ -271,7 +273,7 @@ impl<'a> Job<'a> {
         // Two a core: while one waits for the target, another decodes.
         let threads = match self.options.threads {
             0 if self.target.is_stream() => default_threads(),
-            0 => default_threads() * 2,
+            0 => (default_threads() * 2).min(THREADS_MAX),
             threads => threads,
         };
         let joined = std::thread::scope(|scope| {
