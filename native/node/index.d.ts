@@ -236,6 +236,8 @@ export interface NativeRestoreParams {
   keepGoing?: boolean
   /** Where copies of damaged blocks may be. */
   copiesSource?: string
+  /** What is found nowhere is left on the target as it was. */
+  keepsLost?: boolean
   /** Directories of disks in which copies may be. */
   copiesDisks?: Array<string>
   /** Worker threads; 0 for one a core. */

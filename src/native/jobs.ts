@@ -80,6 +80,7 @@ export function startRestore(params: RestoreParams): Job<RestoreResult> {
       differential: params.differential ?? false,
       verify: params.verify ?? false,
       keepGoing: params.keepGoing ?? false,
+      keepsLost: params.keepsLost ?? false,
       ...(copies === undefined || copies.source === null ? {} : { copiesSource: copies.source }),
       copiesDisks: [...(copies?.diskDirs ?? [])],
       threads: params.threads ?? 0,

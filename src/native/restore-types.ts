@@ -21,6 +21,8 @@ export interface RestoreParams {
   readonly verify?: boolean | undefined;
   /** Goes on where a block cannot be read and no copy is found. */
   readonly keepGoing?: boolean | undefined;
+  /** The target holds an earlier state of the disk, so what is found nowhere is left there as it was. */
+  readonly keepsLost?: boolean | undefined;
   /** Where copies of damaged blocks may be: a file or device, and directories of disks. */
   readonly copies?: { readonly source: string | null; readonly diskDirs: readonly string[] } | undefined;
   readonly threads?: number | undefined;

@@ -9,12 +9,13 @@ import type { SourceDescription } from '../source/source.js';
 
 type Known = Readonly<Record<string, unknown>>;
 
-/** What tells one device from all others, and how a person calls it. */
-const PROOFS = [
-  ['serial', 'serial number'],
-  ['wwid', 'world wide id'],
-  ['diskId', 'disk GUID'],
-  ['backingFile', 'file behind it'],
+/** What tells one device from another, how a person calls it, and whether it is proof that it is the same. A disk GUID is
+ *  not: machines that were cloned share it. */
+const MARKS = [
+  ['serial', 'serial number', true],
+  ['wwid', 'world wide id', true],
+  ['backingFile', 'file behind it', true],
+  ['diskId', 'disk GUID', false],
 ] as const;
 
 /** The path to restore to.
@@ -58,11 +59,10 @@ function deviceDifference(now: SourceDescription, then: Known): string | null {
   if (then['kind'] !== 'device') return 'it was a file then';
   if ((now['partition'] ?? null) !== (then['partition'] ?? null)) return 'it is another part of a disk';
   let isProven = false;
-  for (const [field, name] of PROOFS) {
+  for (const [field, name, isProof] of MARKS) {
     const [found, known] = [now[field], then[field]];
     if (typeof known !== 'string' || typeof found !== 'string') continue;
-    // A disk GUID belongs to what is restored, which may be damaged; all else belongs to the device.
-    if (found === known) isProven = true;
+    if (found === known) isProven ||= isProof;
     else return `its ${name} is ${visible(found)} and was ${visible(known)}`;
   }
   return isProven

@@ -32,6 +32,9 @@ export interface RestoreOptions extends JobOptions, PartSelector {
   readonly tableOnly?: boolean | undefined;
   /** Reads the target first and writes what differs. */
   readonly differential?: boolean | undefined;
+  /** Goes on with a restore that was stopped: differential, but what the target holds is not taken for an earlier state
+   *  of the disk, so what is lost becomes zeros. */
+  readonly resume?: boolean | undefined;
   /** Reads back what was written. */
   readonly verify?: boolean | undefined;
   /** Goes on where something cannot be read. */
@@ -77,7 +80,8 @@ export async function restore(repo: Repository, options: RestoreOptions): Promis
     existing: cleared.isThere,
     pieces: part.pieces,
     tableOnly: options.tableOnly,
-    differential: options.differential,
+    differential: options.differential === true || options.resume === true,
+    keepsLost: options.differential,
     verify: options.verify,
     keepGoing: options.keepGoing,
     copies: copiesFor(repo, disk, manifest, options.also ?? []),
@@ -115,6 +119,7 @@ function refuseContradictions({ target, tableOnly, ...options }: RestoreOptions)
       '--partition': options.partition,
       '--volume': options.volume,
       '--differential': options.differential,
+      '--resume': options.resume,
       '--verify': options.verify,
       '--keep-going': options.keepGoing,
     };
@@ -128,7 +133,11 @@ function refuseContradictions({ target, tableOnly, ...options }: RestoreOptions)
   }
   if (target !== '-') return;
   const needsReading =
-    options.differential === true ? '--differential' : options.verify === true ? '--verify' : null;
+    options.differential === true || options.resume === true
+      ? '--differential'
+      : options.verify === true
+        ? '--verify'
+        : null;
   if (needsReading !== null || tableOnly === true) {
     throw new CairnError(
       'USAGE',

@@ -7,6 +7,7 @@
 import { CairnError } from '../base/errors.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
+import { isBlank } from './blank.js';
 import { liesIn } from './mounts.js';
 import { isSameCode, type Standing, standingOf } from './standing.js';
 import type { Target } from './target.js';
@@ -114,7 +115,15 @@ async function demandCode(request: GuardRequest, standing: Standing): Promise<vo
 
 async function askPlainly(request: GuardRequest, standing: Standing): Promise<void> {
   const { confirm, yes, expect } = request;
-  if (confirm === undefined || yes || expect !== undefined) return;
+  if (yes || expect !== undefined) return;
+  if (confirm === undefined) {
+    if (request.overwrite || isBlank(request.target.path, standing.sizeBytes)) return;
+    throw new CairnError(
+      'REFUSED',
+      `${visible(request.target.path)} holds something that is not known here, and nobody is there to be asked.`,
+      { hint: 'If it may be lost, give --overwrite.' },
+    );
+  }
   const question = `${report(request, standing)}\nType yes to go on: `;
   if ((await confirm(question)).trim().toLowerCase() === 'yes') return;
   throw new CairnError(

@@ -81,6 +81,12 @@ function newFile(wanted: string, isDirectoryName: boolean): FileTarget {
       hint: 'Remove the link, or name the file itself.',
     });
   }
+  // A device that is not there is not made as a file in memory, where a restored disk would be gone at the next start.
+  if (/^\/dev\/(?!shm\/)/.test(wanted)) {
+    throw new CairnError('USAGE', `There is no device ${visible(wanted)}.`, {
+      hint: 'See “lsblk” for those that are there.',
+    });
+  }
   if (isDirectoryName || !existsSync(parent)) {
     const missing = isDirectoryName ? wanted : parent;
     throw new CairnError('USAGE', `The directory ${visible(missing)} does not exist.`, {

@@ -44,6 +44,7 @@ function usesOfDevice(target: DeviceTarget): string[] {
   for (const loop of listLoops()) {
     if (loop.loop !== null && isMember(loop.loop.file)) uses.push(`is held by /dev/${loop.name}`);
   }
+  uses.push(...usesOfBacking(device));
   // Asked last: what holds it is told by name above where the kernel tells it.
   if (uses.length === 0)
     uses.push(...openersOf(new Set([...members.values()].map(({ number }) => number))).map(openerText));
@@ -58,11 +59,22 @@ function membersOf(device: BlockDevice): Map<string, BlockDevice> {
   return new Map([device, ...members].map((member) => [member.number, member]));
 }
 
+/** Whoever else uses the file behind a loop device writes to the same bytes. */
+function usesOfBacking({ name, loop }: BlockDevice): string[] {
+  const stats = loop === null ? undefined : statSync(loop.file, { throwIfNoEntry: false });
+  if (loop === null || stats === undefined || !stats.isFile()) return [];
+  const { ino: inode, size: sizeBytes, nlink: names } = stats;
+  const existing = { device: deviceNumber(stats.dev), inode, sizeBytes, names };
+  const others = usesOfFile({ kind: 'file', path: loop.file, existing }, name);
+  return others.map((use) => `stands on ${visible(loop.file)}, which ${use}`);
+}
+
 function openerText({ name, pid }: Opener): string {
   return `is open for writing in ${name} (pid ${pid})`;
 }
 
-function usesOfFile({ path, existing }: FileTarget): string[] {
+/** `except` is a loop device that does not count. */
+function usesOfFile({ path, existing }: FileTarget, except?: string): string[] {
   if (existing === null) return [];
   const isIt = (file: string) => {
     try {
@@ -73,7 +85,7 @@ function usesOfFile({ path, existing }: FileTarget): string[] {
       return false;
     }
   };
-  const loops = listLoops().filter(({ loop }) => loop !== null && isIt(loop.file));
+  const loops = listLoops().filter(({ name, loop }) => name !== except && loop !== null && isIt(loop.file));
   const swaps = listSwaps().filter(isIt);
   return [
     ...loops.map(({ name }) => `is held by /dev/${name}`),

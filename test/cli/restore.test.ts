@@ -222,10 +222,11 @@ describe('where something stored is damaged', () => {
 
     // Over an earlier state of the disk, that is kept.
     write(target, 20 * MIB, Buffer.alloc(BLOCK, 7));
-    const kept = await restored(cli, 'vm1', target, '--resume', '--keep-going', '--overwrite');
+    const kept = await restored(cli, 'vm1', target, '--differential', '--keep-going', '--overwrite');
     expect(kept.damaged).toEqual([part(20 * MIB, 'as-it-was'), part(21 * MIB, 'as-it-was')]);
     expect(read(target, 20 * MIB, BLOCK).every((byte) => byte === 7)).toBe(true);
-    const { stdout } = await cli.run(['restore', 'vm1', target, '--resume', '--keep-going', '--overwrite']);
+    const over = ['restore', 'vm1', target, '--keep-going', '--overwrite'];
+    const { stdout } = await cli.run([...over, '--differential']);
     expect(stdout).toMatch(
       /128 KiB could not be read[\s\S]*20971520 +64 KiB +partition 1 “root”, ext4 +as it was/,
     );

@@ -282,6 +282,33 @@ describe('a device', () => {
     expect(asked[0]).toContain(`${device} (16 MiB, backed by`);
   });
 
+  test('with something unknown on it wants a word where nobody can be asked', async (context) => {
+    needRoot(context);
+    const file = sparseFile(tempDir(), 'disk.img', 32 * MIB);
+    const device = attachLoop(file);
+    await guard(device);
+    run('sh', '-c', 'printf secret | dd of="$0" bs=1 seek=4096 conv=notrunc,fsync status=none', device);
+    await expect(guard(device)).rejects.toEqual(
+      failure('REFUSED', 'something that is not known here', '--overwrite'),
+    );
+    await guard(device, { overwrite: true });
+    await guard(device, { yes: true });
+  });
+
+  test('a loop device over a file that somebody else uses is used', async (context) => {
+    needRoot(context);
+    const dir = tempDir();
+    const file = sparseFile(dir, 'machine.img', 32 * MIB);
+    run('mke2fs', '-q', '-t', 'ext4', file);
+    const [device, other] = [attachLoop(file), attachLoop(file)];
+    const mountPoint = path.join(dir, 'mounted');
+    mkdirSync(mountPoint);
+    mountAt(other, mountPoint);
+    await expect(forced(device)).rejects.toEqual(
+      failure('REFUSED', `stands on ${file}, which is held by ${other}`, 'No flag'),
+    );
+  });
+
   test('with something on it shows it, and wants --overwrite and the code of just that', async (context) => {
     needRoot(context);
     const file = sparseFile(tempDir(), 'disk.img', 32 * MIB);

@@ -41,6 +41,10 @@ pub use target::{Identity, Target};
 
 /// Threads that nobody asked for: each has up to two buffers of a piece.
 const THREADS_MAX: usize = 12;
+/// Bytes of a target that are written last, unless a block is larger: they hold the partition table, and
+/// the superblocks of file systems, of which that of btrfs lies farthest, at 64 KiB. ZFS and md may have
+/// theirs elsewhere.
+const HEAD_LEN: u64 = 128 * 1024;
 /// Zeros that are asked for at once, so that a cancel is heard.
 const ZERO_LEN: u64 = 1024 * 1024 * 1024;
 /// Zeros that are read at once.
@@ -61,6 +65,9 @@ pub struct Options {
     pub verify: bool,
     /// Goes on where a block cannot be read and no copy is found.
     pub keep_going: bool,
+    /// The target holds an earlier state of the image, so what is found nowhere is left there as it was;
+    /// else it becomes zeros. Only where it is compared.
+    pub keeps_lost: bool,
     /// Where intact copies of damaged blocks are sought.
     pub copies: Copies,
 }
@@ -124,7 +131,7 @@ pub fn run(
     let job = Job::new(image, window, &target, options, control);
     let restored = job.run();
     let restored = restored.and_then(|restored| {
-        let has_stale_table = tail_bytes > 0 && target.ends_with_table()?;
+        let has_stale_table = tail_bytes > 0 && target.ends_with_table();
         let kernel_sees_old_table = !target.show_partitions();
         control.enter(Phase::Done);
         Ok(Restored { tail_bytes, has_stale_table, kernel_sees_old_table, ..restored })
@@ -206,7 +213,7 @@ impl<'a> Job<'a> {
         let is_stream = target.is_stream();
         let compares = options.differential && !target.is_blank() && !is_stream;
         let block_size = u64::from(image.geometry().block_size());
-        let head_len = if is_stream { 0 } else { block_size.min(window.size()) };
+        let head_len = if is_stream { 0 } else { HEAD_LEN.max(block_size).min(window.size()) };
         let cut = Cut {
             zero_len: match (is_stream, compares) {
                 (true, _) => plan::PIECE_LEN,
@@ -237,6 +244,7 @@ impl<'a> Job<'a> {
     }
 
     fn run(&self) -> Result<Restored> {
+        self.require_head()?;
         let mut restored = Restored::default();
         loop {
             self.add_up(&mut restored, |job| job.work())?;
@@ -250,6 +258,9 @@ impl<'a> Job<'a> {
             self.control.enter(Phase::Syncing);
             self.target.sync_content()?;
             let mut scratch = Scratch::new(self);
+            if self.compares() && self.target.earlier_head().is_none() {
+                self.take_head_away_if_it_differs(&head, &mut scratch)?;
+            }
             for work in head {
                 self.deal_with(work, 0, &mut scratch, &mut restored)?;
             }
@@ -266,6 +277,46 @@ impl<'a> Job<'a> {
         restored.damaged_bytes = found.damaged_bytes;
         restored.damaged = merged(found.parts.into_values());
         Ok(restored)
+    }
+
+    /// Where nothing but the head differs it is taken away as a whole, too, so that it is never half of
+    /// one and half of the other.
+    fn take_head_away_if_it_differs(&self, head: &[Work], scratch: &mut Scratch) -> Result<()> {
+        let mut differs = false;
+        for work in head {
+            self.read_back(work, scratch, &mut |_| differs = true)?;
+        }
+        if differs { self.begin_writing() } else { Ok(()) }
+    }
+
+    /// Looks before anything is changed whether there is a head to write last, where it may not be left
+    /// out: else its loss would show when all the rest was overwritten.
+    fn require_head(&self) -> Result<()> {
+        if self.options.keep_going || self.target.is_stream() {
+            return Ok(());
+        }
+        let geometry = self.image.geometry();
+        let mut block = vec![0; geometry.block_size() as usize];
+        for work in Plan::head_of(self.image, self.window, self.head_len)? {
+            match work {
+                Work::Zeros { .. } => {}
+                Work::Lost(lost) => self.note(|damage| damage.add_lost(lost)),
+                Work::Blocks { slots, .. } => {
+                    for slot in slots {
+                        let len = geometry.len_of(crate::units::BlockIndex(slot.block)) as usize;
+                        let into = block.get_mut(..len).unwrap_or(&mut []);
+                        match self.image.records().block_into(&slot.pointer, into) {
+                            Err(error) if error.is_unreadable() => {
+                                self.note(|damage| damage.add(slot, error));
+                            }
+                            other => other?,
+                        }
+                    }
+                }
+            }
+        }
+        let damage = std::mem::take(&mut lock(&self.found).damage);
+        self.seek(damage, &mut |_, _, _| Ok(())).map(|_| self.control.enter(Phase::Writing))
     }
 
     /// Runs `work` on all threads. The first error is the cause; those of the others follow from it.
@@ -367,51 +418,64 @@ impl<'a> Job<'a> {
     }
 
     /// Seeks copies of what could not be read; what is found nowhere is zeroed, or kept where the
-    /// target may hold an earlier state of it.
+    /// target holds an earlier state of it.
     fn settle(&self) -> Result<()> {
         let damage = std::mem::take(&mut lock(&self.found).damage);
         if damage.is_empty() {
             return Ok(());
         }
-        let mut put = |slot: &Slot, block: &[u8], origin: &Origin| {
+        let left = self.seek(damage, &mut |slot, block, origin| {
             self.note_recovered(origin, slot.len as usize);
-            if *origin == Origin::Target && slot.target_offset >= self.head_len {
-                return Ok(());
-            }
             self.begin_writing()?;
             self.target.write(part_of(slot, block)?, slot.target_offset)
-        };
+        })?;
+        self.control.enter(Phase::Writing);
+        for part in left {
+            let DamagedPart { target_offset, len, kept, .. } = part;
+            if kept {
+                self.put_head_back(target_offset..target_offset + len)?;
+            } else {
+                self.begin_writing()?;
+                self.target.zero(target_offset..target_offset + len, &mut Restored::default())?;
+            }
+            self.note_lost(part);
+        }
+        Ok(())
+    }
+
+    /// Hands copies that are found to `put`, and gives what is lost.
+    fn seek(&self, damage: Damage, put: &mut copies::Put<'_>) -> Result<Vec<DamagedPart>> {
         let Damage { slots, lost, first } = damage;
         let copies = &self.options.copies;
-        let left = copies::seek(copies, self.image, self.target, slots, self.control, &mut put)?;
-        self.control.enter(Phase::Writing);
+        let left = copies::seek(copies, self.image, self.target, slots, self.control, put)?;
         let geometry = self.image.geometry();
         if !self.options.keep_going {
-            let of_slot = |slot: &Slot, source| Error::Damaged {
-                offset: slot.image_offset(geometry),
-                len: slot.len.into(),
-                source: Box::new(source),
-            };
             if let (Some(slot), Some((_, error))) = (left.first(), first) {
-                return Err(of_slot(slot, error));
+                let (offset, len) = (slot.image_offset(geometry), slot.len.into());
+                return Err(Error::Damaged { offset, len, source: Box::new(error) });
             }
             if let Some(Lost { image_offset, len, error, .. }) = lost.into_iter().next() {
                 return Err(Error::Damaged { offset: image_offset, len, source: Box::new(error) });
             }
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let kept = self.compares() && self.options.keeps_lost;
         let slots =
             left.iter().map(|slot| (slot.image_offset(geometry), slot.target_offset, slot.len.into()));
         let lost = lost.iter().map(|lost| (lost.image_offset, lost.target_offset, lost.len));
-        for (image_offset, target_offset, len) in slots.chain(lost) {
-            let kept = self.compares();
-            if !kept {
-                self.begin_writing()?;
-                self.target.zero(target_offset..target_offset + len, &mut Restored::default())?;
-            }
-            self.note_lost(DamagedPart { image_offset, target_offset, len, kept });
-        }
-        Ok(())
+        let part =
+            |(image_offset, target_offset, len)| DamagedPart { image_offset, target_offset, len, kept };
+        let mut parts: Vec<_> = slots.chain(lost).map(part).collect();
+        parts.sort_unstable_by_key(|part| part.target_offset);
+        Ok(parts)
+    }
+
+    /// What of a range stood in the head before it was taken away stands there again.
+    fn put_head_back(&self, range: Range<u64>) -> Result<()> {
+        let Some(head) = self.target.earlier_head() else { return Ok(()) };
+        let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(head.len());
+        let bytes = head.get(index(range.start)..index(range.end)).unwrap_or(&[]);
+        if bytes.is_empty() { Ok(()) } else { self.target.write(bytes, range.start) }
     }
 
     /// A stream cannot be gone back in, so copies are sought at once.

@@ -49,8 +49,10 @@ pub fn format_bytes(bytes: u64) -> String {
         0
     } else if value >= 9.995 {
         1
-    } else {
+    } else if value >= 0.9995 {
         2
+    } else {
+        3
     };
     let text = format!("{value:.decimals$}");
     let text = if decimals == 0 { &text } else { text.trim_end_matches('0').trim_end_matches('.') };
@@ -126,7 +128,7 @@ mod tests {
             (1023, "1023 B"),
             (65_536, "64 KiB"),
             (1_023_487, "999 KiB"),
-            (1_023_488, "0.999 MiB"),
+            (1_023_488, "0.976 MiB"),
             (3 << 29, "1.5 GiB"),
             (1_288_490_189, "1.2 GiB"),
             (10_952_166_605, "10.2 GiB"),

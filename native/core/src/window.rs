@@ -38,7 +38,8 @@ impl Window {
     pub fn new(pieces: &[Piece], image_size: u64) -> Result<Self> {
         let mut placed = Vec::with_capacity(pieces.len());
         let mut size = 0u64;
-        for piece in pieces.iter().filter(|piece| piece.size_bytes() > 0) {
+        for piece in pieces.iter().filter(|piece| piece.size_bytes() > 0).map(in_one_lane) {
+            let piece = &piece;
             if !is_inside(piece, image_size) {
                 return Err(Error::InvalidArgument("a piece reaches outside of the image".into()));
             }
@@ -200,6 +201,19 @@ impl Lane {
             .saturating_add(self.index)
             .saturating_mul(self.stripe)
             .saturating_add(rest)
+    }
+}
+
+/// A piece of one stripe is a linear one, whatever it says.
+fn in_one_lane(piece: &Piece) -> Piece {
+    match piece {
+        Piece::Striped { offsets_bytes, size_bytes, stripe_size_bytes } if *stripe_size_bytes > 0 => {
+            match offsets_bytes.as_slice() {
+                &[offset_bytes] => Piece::Linear { offset_bytes, size_bytes: *size_bytes },
+                _ => piece.clone(),
+            }
+        }
+        _ => piece.clone(),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct NativeRestoreParams {
     pub keep_going: Option<bool>,
     /// Where copies of damaged blocks may be.
     pub copies_source: Option<String>,
+    /// What is found nowhere is left on the target as it was.
+    pub keeps_lost: Option<bool>,
     /// Directories of disks in which copies may be.
     pub copies_disks: Option<Vec<String>>,
     /// Worker threads; 0 for one a core.
@@ -82,6 +84,7 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
                 differential: params.differential == Some(true),
                 verify: params.verify == Some(true),
                 keep_going: params.keep_going == Some(true),
+                keeps_lost: params.keeps_lost == Some(true),
                 copies: Copies {
                     source: params.copies_source.map(PathBuf::from),
                     disks: params.copies_disks.unwrap_or_default().into_iter().map(PathBuf::from).collect(),

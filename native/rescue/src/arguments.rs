@@ -36,6 +36,8 @@ pub(crate) struct Manner {
     pub(crate) table_only: bool,
     /// Reads the target first and writes what differs.
     pub(crate) differential: bool,
+    /// The target holds an earlier state of the disk.
+    pub(crate) keeps_lost: bool,
     /// Reads back what was written.
     pub(crate) verify: bool,
     /// Goes on where something cannot be read.
@@ -110,7 +112,8 @@ impl Given {
             "partition" => manner.partition = Some(parser.value()?.parse()?),
             "volume" => manner.volume = Some(parser.value()?.string()?),
             "partition-table" => manner.table_only = true,
-            "differential" | "resume" => manner.differential = true,
+            "resume" => manner.differential = true,
+            "differential" => (manner.differential, manner.keeps_lost) = (true, true),
             "verify" => manner.verify = true,
             "keep-going" => manner.keep_going = true,
             other => return Err(Failure::usage(format!("There is no option --{other}."))),

@@ -92,6 +92,7 @@ fn write(
         differential: manner.differential,
         verify: manner.verify,
         keep_going: manner.keep_going,
+        keeps_lost: manner.keeps_lost,
         copies,
     };
     Ok(job::run(&chosen.name(), |control| {
@@ -119,7 +120,7 @@ fn summary(restored: &Restored, began: Instant) -> String {
 fn tell_tail(restored: &Restored, to: &Path) {
     if restored.tail_bytes > 0 {
         let stale = if restored.has_stale_table {
-            " In it lies the backup of a partition table of what stood there before: “wipefs” or “gdisk” remove it."
+            " In it lies the backup of an older partition table: the same command with --partition-table puts the right one there."
         } else {
             ""
         };

@@ -45,7 +45,10 @@ export function register(program: Command, context: CliContext): void {
     .option('--partition-table', 'only the partition table, made for the size of the target; all else stays')
     .option('--differential', 'read the target first and write what differs')
     .addOption(
-      new Option('--resume', 'go on with a restore that was stopped: --differential by another name'),
+      new Option(
+        '--resume',
+        'go on with a restore that was stopped: what is right already is not written again',
+      ),
     )
     .option('--verify', 'read back what was written and compare it')
     .option('--keep-going', 'restore all the rest where something is damaged')
@@ -61,7 +64,7 @@ export function register(program: Command, context: CliContext): void {
     .action(async (revision: string, target: string | undefined, options: Options) => {
       requireOneTarget(target, options);
       if (target === '-') context.output.divertResult();
-      const { partitionTable, resume, differential, toSource, ...others } = options;
+      const { partitionTable, toSource, ...others } = options;
       await context.withRepository(async (repository) => {
         const { restore } = await import('../../operations/restore.js');
         const progress = context.progress(`${revision} → ${target ?? 'its source'}`);
@@ -72,7 +75,6 @@ export function register(program: Command, context: CliContext): void {
             revision,
             target,
             tableOnly: partitionTable,
-            differential: differential ?? resume,
             confirm: asker(signal),
             signal,
             onProgress: progress.update,

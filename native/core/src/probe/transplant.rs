@@ -56,7 +56,8 @@ pub fn transplant(
     let kind = table.kind();
     let writes = match kind {
         TableKind::Gpt => {
-            let raw = gpt::raw(&reader).ok_or(TransplantError::NoTable)?;
+            let raw = gpt::raw(&reader).filter(|raw| raw.sector_size_bytes == table.sector_size_bytes);
+            let raw = raw.ok_or(TransplantError::NoTable)?;
             raw.writes(end, target_bytes, boot)?
         }
         TableKind::Mbr => {

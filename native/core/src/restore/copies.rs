@@ -43,6 +43,18 @@ pub enum Origin {
 /// Gets a found block: the slot, all of its block's bytes, and where they are from.
 pub(super) type Put<'a> = dyn FnMut(&Slot, &[u8], &Origin) -> Result<()> + 'a;
 
+/// Gives a block to all that want it.
+fn put_all(slots: &[Slot], block: &[u8], origin: &Origin, put: &mut Put<'_>) -> Result<()> {
+    slots.iter().try_for_each(|slot| put(slot, block, origin))
+}
+
+/// Those that want the same block, in the order of the target.
+fn by_block(slots: Vec<Slot>) -> Vec<Vec<Slot>> {
+    let mut slots = slots;
+    slots.sort_by_key(|slot| (slot.pointer.digest, slot.target_offset));
+    slots.chunk_by(|a, b| a.pointer.digest == b.pointer.digest).map(<[Slot]>::to_vec).collect()
+}
+
 /// Seeks the blocks of `slots`, hands those found to `put`, and returns the others.
 ///
 /// # Errors
@@ -82,24 +94,23 @@ fn seek_on_target(
     if target.is_blank() || target.is_stream() {
         return Ok(slots);
     }
-    let earlier_head = target.earlier_head();
     let mut buffer = AlignedBuffer::new(geometry.block_size() as usize);
     let mut left = Vec::new();
-    for slot in slots {
+    for group in by_block(slots) {
         control.check()?;
-        let bytes = buffer.as_mut_slice().get_mut(..slot.len as usize).unwrap_or(&mut []);
-        let read = match earlier_head.as_ref().filter(|_| slot.target_offset == 0) {
-            Some(head) => {
-                bytes.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
-                Ok(())
+        let mut found = None;
+        for slot in group.iter().filter(|slot| slot.is_whole(geometry)) {
+            let bytes = buffer.as_mut_slice().get_mut(..slot.len as usize).unwrap_or(&mut []);
+            if target.read_as_before(bytes, slot.target_offset).is_ok()
+                && has_digest(bytes, &slot.pointer.digest)
+            {
+                found = Some(bytes.to_vec());
+                break;
             }
-            None => target.read(bytes, slot.target_offset),
-        };
-        let is_it = read.is_ok() && slot.is_whole(geometry) && has_digest(bytes, &slot.pointer.digest);
-        if is_it {
-            put(&slot, bytes, &Origin::Target)?;
-        } else {
-            left.push(slot);
+        }
+        match found {
+            Some(block) => put_all(&group, &block, &Origin::Target, put)?,
+            None => left.extend(group),
         }
     }
     Ok(left)
@@ -120,15 +131,21 @@ fn seek_in_source(
     let origin = Origin::Source(path.to_owned());
     let mut buffer = vec![0; geometry.block_size() as usize];
     let mut left = Vec::new();
-    for slot in slots {
+    for group in by_block(slots) {
         control.check()?;
-        let block = BlockIndex(slot.block);
-        let bytes = buffer.get_mut(..geometry.len_of(block) as usize).unwrap_or(&mut []);
-        let count = source.read_at(bytes, geometry.offset_of(block)).unwrap_or(0);
-        if count == bytes.len() && has_digest(bytes, &slot.pointer.digest) {
-            put(&slot, bytes, &origin)?;
-        } else {
-            left.push(slot);
+        let mut found = None;
+        for slot in &group {
+            let block = BlockIndex(slot.block);
+            let bytes = buffer.get_mut(..geometry.len_of(block) as usize).unwrap_or(&mut []);
+            let count = source.read_at(bytes, geometry.offset_of(block)).unwrap_or(0);
+            if count == bytes.len() && has_digest(bytes, &slot.pointer.digest) {
+                found = Some(bytes.to_vec());
+                break;
+            }
+        }
+        match found {
+            Some(block) => put_all(&group, &block, &origin, put)?,
+            None => left.extend(group),
         }
     }
     Ok(left)

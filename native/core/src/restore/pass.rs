@@ -100,7 +100,7 @@ impl Job<'_> {
     fn write_all(
         &self,
         slots: &[Slot],
-        twins: &[(u64, u64)],
+        twins: &[(u64, Slot)],
         number: u64,
         scratch: &mut Scratch,
         sum: &mut Restored,
@@ -114,10 +114,10 @@ impl Job<'_> {
             match self.decode(slot, into) {
                 Ok(()) => {
                     runs.add(slot.target_offset..slot.end());
-                    for offset in twins_of() {
+                    for twin in twins_of() {
                         self.control.check()?;
                         self.begin_writing()?;
-                        self.target.write(into, offset)?;
+                        self.target.write(into, twin.target_offset)?;
                         sum.written_bytes += into.len() as u64;
                         self.control.add_done(into.len() as u64);
                         self.control.add_stored(into.len() as u64);
@@ -128,12 +128,10 @@ impl Job<'_> {
                     runs.add(slot.target_offset..slot.end());
                 }
                 Err(error) if error.is_unreadable() => {
-                    let places: Vec<_> = twins_of().collect();
+                    let others: Vec<_> = twins_of().collect();
                     self.note(|damage| {
                         damage.add(*slot, error);
-                        for target_offset in places {
-                            damage.add_twin(Slot { target_offset, ..*slot });
-                        }
+                        others.into_iter().for_each(|twin| damage.add_twin(twin));
                     });
                 }
                 Err(error) => return Err(error),
@@ -242,17 +240,11 @@ impl Job<'_> {
     /// What is on the target, with the head as it was before it was taken away. False where its medium
     /// does not give it, which writing may mend.
     fn read_target(&self, into: &mut [u8], offset: u64) -> Result<bool> {
-        match self.target.read(into, offset) {
-            Err(error) if error.is_unreadable() => return Ok(false),
-            other => other?,
+        match self.target.read_as_before(into, offset) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unreadable() => Ok(false),
+            Err(error) => Err(error),
         }
-        if offset < self.head_len
-            && let Some(head) = self.target.earlier_head()
-        {
-            let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-            into.iter_mut().zip(head.iter().skip(skip)).for_each(|(to, from)| *to = *from);
-        }
-        Ok(true)
     }
 
     /// Reads back what one piece should have put there. Gives the parts that are otherwise.
@@ -289,8 +281,12 @@ impl Job<'_> {
                         has_digest(there, &slot.pointer.digest)
                     } else {
                         let into = part_mut(ours.as_mut_slice(), start, slot);
-                        self.decode(slot, into)?;
-                        into == there
+                        match self.decode(slot, into) {
+                            Ok(()) => into == there,
+                            // It was found elsewhere, and only by a digest of all of it.
+                            Err(error) if error.is_unreadable() => continue,
+                            Err(error) => return Err(error),
+                        }
                     };
                     if !is_right {
                         otherwise(slot.target_offset..slot.end());

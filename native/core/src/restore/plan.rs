@@ -66,8 +66,8 @@ pub(super) struct Lost {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Stored blocks in the order of the target, no farther apart than a piece is long. `twins` are
-    /// offsets in the target at which the block at another offset is wanted as well.
-    Blocks { slots: Vec<Slot>, twins: Vec<(u64, u64)> },
+    /// other places of blocks that are among the slots, by the slot's offset in the target.
+    Blocks { slots: Vec<Slot>, twins: Vec<(u64, Slot)> },
     /// Zeros.
     Zeros { offset: u64, len: u64 },
     /// See [`Lost`].
@@ -106,8 +106,8 @@ pub(super) struct Plan<'a> {
     at: u64,
     slots: Vec<Slot>,
     runs: VecDeque<Run>,
-    /// By the offset of the first, the offsets of all others.
-    twins: HashMap<u64, Vec<u64>>,
+    /// By the offset of the first, all others.
+    twins: HashMap<u64, Vec<Slot>>,
     head: Vec<Work>,
 }
 
@@ -161,6 +161,17 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The pieces of the head alone, before all others.
+    ///
+    /// # Errors
+    /// As [`Plan::next`].
+    pub(super) fn head_of(image: &'a Image, window: &'a Window, head_len: u64) -> Result<Vec<Work>> {
+        let cut = Cut { zero_len: head_len, head_len, unites_twins: false };
+        let mut plan = Self::new(image, window, cut);
+        let _ = plan.next()?;
+        Ok(plan.take_head())
+    }
+
     /// The pieces of the head, once [`Plan::next`] gave none.
     pub(super) fn take_head(&mut self) -> Vec<Work> {
         std::mem::take(&mut self.head)
@@ -209,7 +220,7 @@ impl<'a> Plan<'a> {
                 continue;
             };
             slots.push(*slot);
-            twins.extend(others.iter().map(|&offset| (slot.target_offset, offset)));
+            twins.extend(others.iter().map(|&twin| (slot.target_offset, twin)));
         }
         Work::Blocks { slots, twins }
     }
@@ -299,16 +310,23 @@ impl<'a> Plan<'a> {
             })
             .collect();
         order.sort_unstable();
-        for group in order.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
-            let mut offsets = Vec::with_capacity(group.len());
-            for &(_, index) in group {
+        // A damaged map may give one place several digests or lengths; those are no twins.
+        let wanted = |index: usize| self.slots.get(index).map(|slot| (slot.pointer.digest, slot.len));
+        let groups: Vec<Vec<usize>> = order
+            .chunk_by(|a, b| a.0 == b.0 && wanted(a.1) == wanted(b.1))
+            .filter(|group| group.len() > 1)
+            .map(|group| group.iter().map(|&(_, index)| index).collect())
+            .collect();
+        for group in groups {
+            let mut members = Vec::with_capacity(group.len());
+            for index in group {
                 if let Some(slot) = self.slots.get_mut(index) {
                     slot.repeats = true;
-                    offsets.push(slot.target_offset);
+                    members.push(*slot);
                 }
             }
-            let leader = offsets.remove(0);
-            self.twins.insert(leader, offsets);
+            let leader = members.remove(0);
+            self.twins.insert(leader.target_offset, members);
         }
     }
 }

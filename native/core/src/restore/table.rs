@@ -39,6 +39,8 @@ pub fn run_table(image: &Image, target: &Target, control: &Control) -> Result<Re
     for (offset, bytes) in &planned.writes {
         target.write(bytes, *offset)?;
         restored.written_bytes += bytes.len() as u64;
+        // The backup is whole on the medium before the primary is touched.
+        target.sync_content()?;
     }
     control.enter(Phase::Syncing);
     target.sync()?;

@@ -171,18 +171,14 @@ impl Target {
         rustix::fs::ioctl_blksszget(file).ok()
     }
 
-    /// Whether the last sector holds a GPT header.
-    pub(super) fn ends_with_table(&self) -> Result<bool> {
-        let size_bytes = self.size_bytes()?;
-        for sector in [512, 4096] {
+    /// Whether the last sector holds a GPT header; one that cannot be read holds none.
+    pub(super) fn ends_with_table(&self) -> bool {
+        let Ok(size_bytes) = self.size_bytes() else { return false };
+        [512, 4096].into_iter().any(|sector| {
             let mut signature = [0; GPT_SIGNATURE.len()];
-            let Some(at) = (size_bytes / sector * sector).checked_sub(sector) else { continue };
-            self.read(&mut signature, at)?;
-            if signature == *GPT_SIGNATURE {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            let at = (size_bytes / sector * sector).checked_sub(sector);
+            at.is_some_and(|at| self.read(&mut signature, at).is_ok()) && signature == *GPT_SIGNATURE
+        })
     }
 
     /// Has the kernel look at the partitions of a device anew (BLKRRPART). False where it knows some
@@ -266,6 +262,16 @@ impl Target {
         Ok(())
     }
 
+    /// As [`Target::read`], with the head as it was before it was taken away.
+    pub(super) fn read_as_before(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        self.read(into, offset)?;
+        if let Some(head) = self.earlier_head() {
+            let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+            into.iter_mut().zip(head.iter().skip(skip)).for_each(|(to, from)| *to = *from);
+        }
+        Ok(())
+    }
+
     /// The first stretch from `offset` on, before `end`, that may hold other than zeros.
     pub(super) fn data_after(&self, offset: u64, end: u64) -> Option<Range<u64>> {
         let Kind::File { file, .. } = &self.kind else { return (offset < end).then_some(offset..end) };
@@ -346,7 +352,11 @@ impl Target {
 
     /// Removes a file that was made here.
     pub(super) fn discard(&self) {
-        if let Kind::File { is_new: true, .. } = self.kind {
+        let Kind::File { is_new: true, file, .. } = &self.kind else { return };
+        let is_still_there = std::fs::symlink_metadata(&self.path).is_ok_and(|there| {
+            file.metadata().is_ok_and(|own| own.dev() == there.dev() && own.ino() == there.ino())
+        });
+        if is_still_there {
             let _ = std::fs::remove_file(&self.path);
         }
     }

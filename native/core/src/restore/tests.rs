@@ -16,6 +16,8 @@ use crate::segment::path_of;
 use crate::source::PathSource;
 
 const BLOCK: usize = 4096;
+/// Blocks of the head.
+const HEAD: usize = 32;
 
 struct Lab {
     directory: tempfile::TempDir,
@@ -98,6 +100,11 @@ fn content(blocks: &[u8], tail: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = blocks.iter().flat_map(|&kind| block(kind)).collect();
     bytes.truncate(bytes.len().saturating_sub(tail));
     bytes
+}
+
+/// As [`content`], behind a head of other blocks.
+fn behind_head(head: u8, blocks: &[u8]) -> Vec<u8> {
+    content(&[&[head; HEAD], blocks].concat(), 0)
 }
 
 fn block(kind: u8) -> Vec<u8> {
@@ -207,8 +214,8 @@ fn a_block_that_occurs_often_is_read_and_decoded_once() {
     let restored =
         run(&image, &Window::whole(2000 * BLOCK as u64), target, &Options::default(), &control).unwrap();
     assert_eq!(restored.written_bytes, 2000 * BLOCK as u64);
-    // One for the head, which comes last, one for all others, and the odd one.
-    assert_eq!(control.progress().read_bytes, 3 * BLOCK as u64);
+    // Those of the head, which comes last, one for all others, and the odd one.
+    assert_eq!(control.progress().read_bytes, (HEAD + 2) as u64 * BLOCK as u64);
     assert_eq!(control.progress().done_bytes, 2000 * BLOCK as u64);
     assert!(lab.target() == content(&blocks, 0));
 }
@@ -217,20 +224,55 @@ fn a_block_that_occurs_often_is_read_and_decoded_once() {
 #[test]
 fn while_a_restore_is_under_way_the_target_has_no_head() {
     let lab = Lab::new();
-    let taken = lab.backup(&content(&[1, 2, 3, 4], 0));
-    std::fs::write(lab.path("target.img"), content(&[5, 5, 5, 5], 0)).unwrap();
-    lab.damage(&taken, 2);
+    let taken = lab.backup(&behind_head(9, &[1, 2, 3, 4]));
+    std::fs::write(lab.path("target.img"), behind_head(8, &[5, 5, 5, 5])).unwrap();
+    let third = HEAD + 2;
+    lab.damage(&taken, third as u64);
     let refused = lab.restore(&taken, &Options { differential: true, ..plain() });
-    assert!(matches!(refused, Err(Error::Damaged { offset, .. }) if offset == 2 * BLOCK as u64));
+    assert!(matches!(refused, Err(Error::Damaged { offset, .. }) if offset == (third * BLOCK) as u64));
     let left = lab.target();
-    assert!(left[..BLOCK].iter().all(|&byte| byte == 0), "the head came back although the rest is missing");
-    assert!(left[2 * BLOCK..3 * BLOCK] == block(5));
+    let head = &left[..HEAD * BLOCK];
+    assert!(head.iter().all(|&byte| byte == 0), "the head came back although the rest is missing");
+    assert!(left[third * BLOCK..][..BLOCK] == block(5));
     // What goes on afterwards finishes it.
-    let options = Options { keep_going: true, ..differential() };
+    let options = Options { keep_going: true, keeps_lost: true, ..differential() };
     let restored = lab.restore(&taken, &options).unwrap();
     assert_eq!(restored.damaged.len(), 1);
     assert!(restored.damaged[0].kept);
-    assert!(lab.target() == content(&[1, 2, 5, 4], 0));
+    assert!(lab.target() == behind_head(9, &[1, 2, 5, 4]));
+    // Over what is no earlier state of the disk, lost blocks become zeros.
+    std::fs::write(lab.path("target.img"), behind_head(8, &[5, 5, 5, 5])).unwrap();
+    let restored = lab.restore(&taken, &Options { keep_going: true, ..differential() }).unwrap();
+    assert!(!restored.damaged[0].kept);
+    assert!(lab.target() == behind_head(9, &[1, 2, 0, 4]));
+}
+
+#[test]
+fn damage_in_the_head_leaves_the_earlier_head_or_stops_before_anything_is_changed() {
+    let lab = Lab::new();
+    let taken = lab.backup(&behind_head(9, &[1, 2]));
+    let earlier = behind_head(8, &[5, 2]);
+    std::fs::write(lab.path("target.img"), &earlier).unwrap();
+    // All blocks of the head have one record.
+    lab.damage(&taken, 0);
+    assert!(matches!(lab.restore(&taken, &differential()), Err(Error::Damaged { offset: 0, .. })));
+    assert!(lab.target() == earlier);
+    let options = Options { keep_going: true, keeps_lost: true, ..differential() };
+    let restored = lab.restore(&taken, &options).unwrap();
+    assert_eq!(restored.damaged_bytes, (HEAD * BLOCK) as u64);
+    assert!(lab.target() == behind_head(8, &[1, 2]));
+}
+
+#[test]
+fn every_place_of_a_damaged_block_is_told() {
+    let lab = Lab::new();
+    let taken = lab.backup(&behind_head(9, &[1, 7, 2, 3, 7, 4, 7]));
+    let places = [1, 4, 6].map(|at| ((HEAD + at) * BLOCK) as u64);
+    lab.damage(&taken, places[0] / BLOCK as u64);
+    let restored = lab.restore(&taken, &Options { keep_going: true, ..plain() }).unwrap();
+    let told: Vec<_> = restored.damaged.iter().map(|part| (part.image_offset, part.target_offset)).collect();
+    assert_eq!(told, places.map(|place| (place, place)));
+    assert!(lab.target() == behind_head(9, &[1, 0, 2, 3, 0, 4, 0]));
 }
 
 #[test]
