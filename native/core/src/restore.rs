@@ -130,11 +130,11 @@ pub fn run(
     let tail_bytes = target.prepare(window.size(), options.differential)?;
     let job = Job::new(image, window, &target, options, control);
     let restored = job.run();
-    let restored = restored.and_then(|restored| {
+    let restored = restored.map(|restored| {
         let has_stale_table = tail_bytes > 0 && target.ends_with_table();
         let kernel_sees_old_table = !target.show_partitions();
         control.enter(Phase::Done);
-        Ok(Restored { tail_bytes, has_stale_table, kernel_sees_old_table, ..restored })
+        Restored { tail_bytes, has_stale_table, kernel_sees_old_table, ..restored }
     });
     drop(job);
     restored.inspect_err(|_| target.discard())
