@@ -65,7 +65,9 @@ function usesOfBacking({ name, loop }: BlockDevice): string[] {
   if (loop === null || stats === undefined || !stats.isFile()) return [];
   const { ino: inode, size: sizeBytes, nlink: names } = stats;
   const existing = { device: deviceNumber(stats.dev), inode, sizeBytes, names };
-  const others = usesOfFile({ kind: 'file', path: loop.file, existing }, name);
+  // A partition belongs to the loop device that it is a part of.
+  const own = name.replace(/^(loop\d+)p\d+$/, '$1');
+  const others = usesOfFile({ kind: 'file', path: loop.file, existing }, own);
   return others.map((use) => `stands on ${visible(loop.file)}, which ${use}`);
 }
 
