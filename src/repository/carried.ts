@@ -2,7 +2,7 @@
  *  version that last wrote here, one for each kind of processor. Beside each program lies a note of its version and
  *  digest, which `sha256sum -c` reads as well; it is written last, so a look at it and at the size is enough to know
  *  that all is as it should be. */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   fchmodSync,
@@ -22,6 +22,7 @@ import { fileURLToPath } from 'node:url';
 import { systemError } from '../base/system-error.js';
 import { VERSION } from '../base/version.js';
 import { visible } from '../base/visible.js';
+import { tryFlock } from '../native/index.js';
 import { syncDirectory } from './durable.js';
 import type { Layout } from './layout.js';
 import { REPOSITORY_README } from './readme.js';
@@ -46,8 +47,6 @@ interface RescueProgram {
 
 /** As `uname -m` calls them. */
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
-/** A temporary file that is older than this was left by somebody who died. */
-const ABANDONED_MS = 60 * 60_000;
 const MODE_TEXT = 0o600;
 const MODE_PROGRAM = 0o755;
 
@@ -59,7 +58,9 @@ export function keepCarried(layout: Layout): string[] {
     const program = ownProgram();
     const isReadmeDue = readmeLack(layout) !== null;
     const isProgramDue = program !== null && !isInPlace(layout, program);
-    if (isReadmeDue || isProgramDue) put(layout, isReadmeDue, isProgramDue ? program : null);
+    if (isReadmeDue || isProgramDue || leftovers(layout.rescue).length > 0) {
+      put(layout, isReadmeDue, isProgramDue ? program : null);
+    }
     return [];
   } catch (error) {
     const what = `README.txt and the rescue program in ${visible(layout.dir)} cannot be brought up to date`;
@@ -125,12 +126,21 @@ function ownProgram(): RescueProgram | null {
   return note === null || sizeBytes === undefined ? null : { name, file, sizeBytes, note };
 }
 
-/** Several processes may do so at once: each writes files of its own, and the last renames win. */
+/** One process at a time: where another is at it, there is nothing to do. What one left that died is removed. */
 function put(layout: Layout, withReadme: boolean, program: RescueProgram | null): void {
   mkdirSync(layout.rescue, { mode: 0o700, recursive: true });
   if (!lstatSync(layout.rescue).isDirectory())
     throw new Error(`${visible(layout.rescue)} is not a directory`);
-  removeAbandoned(layout.rescue);
+  const fd = openSync(layout.rescue, 'r');
+  try {
+    if (tryFlock(fd, 'exclusive')) putLocked(layout, withReadme, program);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function putLocked(layout: Layout, withReadme: boolean, program: RescueProgram | null): void {
+  for (const file of leftovers(layout.rescue)) rmSync(file, { force: true });
   if (program !== null) {
     const inPlace = path.join(layout.rescue, program.name);
     replace(layout, inPlace, readFileSync(program.file), MODE_PROGRAM);
@@ -142,7 +152,7 @@ function put(layout: Layout, withReadme: boolean, program: RescueProgram | null)
 }
 
 function replace({ rescue }: Layout, file: string, bytes: Buffer, mode: number): void {
-  const temporary = path.join(rescue, `${path.basename(file)}.${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = path.join(rescue, `${path.basename(file)}.tmp`);
   try {
     const fd = openSync(temporary, 'wx', mode);
     try {
@@ -168,12 +178,11 @@ function allow(fd: number, mode: number): void {
   }
 }
 
-function removeAbandoned(dir: string): void {
-  for (const name of readdirSync(dir)) {
-    const file = path.join(dir, name);
-    const modifiedMs = lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Number.POSITIVE_INFINITY;
-    if (name.endsWith('.tmp') && Date.now() - modifiedMs > ABANDONED_MS) rmSync(file, { force: true });
-  }
+/** Temporary files, which only somebody has who is at it or died over it. */
+function leftovers(dir: string): string[] {
+  if (lstatSync(dir, { throwIfNoEntry: false })?.isDirectory() !== true) return [];
+  const names = readdirSync(dir).filter((name) => name.endsWith('.tmp'));
+  return names.map((name) => path.join(dir, name));
 }
 
 /** Whether a text says that it is of a later version than this one. */
