@@ -95,21 +95,28 @@ fn seek_on_target(
         return Ok(slots);
     }
     let mut buffer = AlignedBuffer::new(geometry.block_size() as usize);
+    seek_each(slots, &Origin::Target, control, put, |slot| {
+        let bytes = buffer.as_mut_slice().get_mut(..slot.len as usize)?;
+        let is_there = slot.is_whole(geometry) && target.read_as_before(bytes, slot.target_offset).is_ok();
+        is_there.then(|| bytes.to_vec())
+    })
+}
+
+/// Asks `read` for the block at the place of each slot, until one that wants the same block has it.
+fn seek_each(
+    slots: Vec<Slot>,
+    origin: &Origin,
+    control: &Control,
+    put: &mut Put<'_>,
+    mut read: impl FnMut(&Slot) -> Option<Vec<u8>>,
+) -> Result<Vec<Slot>> {
     let mut left = Vec::new();
     for group in by_block(slots) {
         control.check()?;
-        let mut found = None;
-        for slot in group.iter().filter(|slot| slot.is_whole(geometry)) {
-            let bytes = buffer.as_mut_slice().get_mut(..slot.len as usize).unwrap_or(&mut []);
-            if target.read_as_before(bytes, slot.target_offset).is_ok()
-                && has_digest(bytes, &slot.pointer.digest)
-            {
-                found = Some(bytes.to_vec());
-                break;
-            }
-        }
+        let found =
+            group.iter().find_map(|slot| read(slot).filter(|block| has_digest(block, &slot.pointer.digest)));
         match found {
-            Some(block) => put_all(&group, &block, &Origin::Target, put)?,
+            Some(block) => put_all(&group, &block, origin, put)?,
             None => left.extend(group),
         }
     }
@@ -130,25 +137,12 @@ fn seek_in_source(
     let Ok(source) = PathSource::open(path) else { return Ok(slots) };
     let origin = Origin::Source(path.to_owned());
     let mut buffer = vec![0; geometry.block_size() as usize];
-    let mut left = Vec::new();
-    for group in by_block(slots) {
-        control.check()?;
-        let mut found = None;
-        for slot in &group {
-            let block = BlockIndex(slot.block);
-            let bytes = buffer.get_mut(..geometry.len_of(block) as usize).unwrap_or(&mut []);
-            let count = source.read_at(bytes, geometry.offset_of(block)).unwrap_or(0);
-            if count == bytes.len() && has_digest(bytes, &slot.pointer.digest) {
-                found = Some(bytes.to_vec());
-                break;
-            }
-        }
-        match found {
-            Some(block) => put_all(&group, &block, &origin, put)?,
-            None => left.extend(group),
-        }
-    }
-    Ok(left)
+    seek_each(slots, &origin, control, put, |slot| {
+        let block = BlockIndex(slot.block);
+        let bytes = buffer.get_mut(..geometry.len_of(block) as usize)?;
+        let count = source.read_at(bytes, geometry.offset_of(block)).unwrap_or(0);
+        (count == bytes.len()).then(|| bytes.to_vec())
+    })
 }
 
 /// Looks through the indexes of all segments, the newest first.
