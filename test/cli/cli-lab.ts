@@ -49,7 +49,7 @@ export class Cli {
   /** What it prints; it must succeed. */
   async ok(...args: string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await this.run(args);
-    if (exitCode !== 0) throw new Error(`cairn ${args.join(' ')} ended with ${exitCode}: ${stderr}`);
+    if (exitCode !== 0) throw new Error(`cairn ${args.join(' ')} ended with ${exitCode}: ${stderr}${stdout}`);
     return stdout;
   }
 

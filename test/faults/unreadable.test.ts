@@ -61,7 +61,7 @@ test.for(['ext4', 'xfs'] as const)(
     const before = await withTwoRevisions(place);
     place.scramble(0, 2 * MIB);
     const backup = await halfWay(place);
-    run('xfs_io', '-x', '-c', 'shutdown', place.mountpoint);
+    run('xfs_io', '-x', '-c', 'shutdown -f', place.mountpoint);
     const { exitCode, stdout } = await backup.goOn();
     expect([exitCode, JSON.parse(stdout).error.code]).toEqual([1, 'IO']);
     for (const args of [['list'], ['restore', 'vm1', path.join(place.dir, 'none.img')], ['backup', 'vm1']]) {
