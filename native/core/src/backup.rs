@@ -52,7 +52,7 @@ pub struct BackupParams {
     pub consistency: Option<Consistency>,
     /// Tags of the revision.
     pub tags: Vec<String>,
-    /// Worker threads; 0 for one a core. With 1 everything happens on the calling thread, in an
+    /// Worker threads; 0 for as many as are good. With 1 everything happens on the calling thread, in an
     /// order that is the same each time.
     pub threads: usize,
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::job::{Control, Phase, default_threads};
+use crate::job::{Control, Phase};
 use crate::map::ExtentState;
 use crate::random::{Numbers, Selection, share_of};
 use crate::source::{Ahead, AlignedBuffer, CacheGuard, PathSource};
@@ -71,7 +71,7 @@ pub fn run(
     if threads == 1 {
         pass.work()?;
     } else {
-        let threads = if threads == 0 { default_threads() } else { threads };
+        let threads = crate::job::threads(threads);
         std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| pass.work())).collect();
             let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));

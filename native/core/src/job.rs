@@ -144,8 +144,11 @@ impl Control {
     }
 }
 
-/// Worker threads when nobody asked for a number: one a core, at most 16.
+/// Worker threads of a job; `asked` is 0 where nobody asked for a number. Then it is two a core: while
+/// one waits for a device, another computes. Each has buffers of its own, so no more than 12 wait, and
+/// no more than 16 compute.
 #[must_use]
-pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16)
+pub fn threads(asked: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16);
+    if asked > 0 { asked } else { (2 * cores).min(cores.max(12)) }
 }

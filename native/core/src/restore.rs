@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::job::{Control, Phase, default_threads};
+use crate::job::{Control, Phase, threads};
 use crate::window::Window;
 
 use copies::part_of;
@@ -39,8 +39,6 @@ pub use copies::{Copies, Origin};
 pub use table::run_table;
 pub use target::{Identity, Target};
 
-/// Threads that nobody asked for: each has up to two buffers of a piece.
-const THREADS_MAX: usize = 12;
 /// Bytes of a target that are written last, unless a block is larger: they hold the partition table, and
 /// the superblocks of file systems, of which that of btrfs lies farthest, at 64 KiB. ZFS and md may have
 /// theirs elsewhere.
@@ -321,12 +319,7 @@ impl<'a> Job<'a> {
 
     /// Runs `work` on all threads. The first error is the cause; those of the others follow from it.
     fn add_up(&self, sum: &mut Restored, work: impl Fn(&Self) -> Result<Restored> + Sync) -> Result<()> {
-        // Two a core: while one waits for the target, another decodes.
-        let threads = match self.options.threads {
-            0 if self.target.is_stream() => default_threads(),
-            0 => (default_threads() * 2).min(THREADS_MAX),
-            threads => threads,
-        };
+        let threads = threads(self.options.threads);
         let joined = std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(self))).collect();
             let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));
@@ -379,6 +372,7 @@ impl<'a> Job<'a> {
             planned.is_done = true;
             return Ok(None);
         };
+        self.target.make_room(&planned.plan.take_stored_ahead())?;
         planned.number += 1;
         Ok(Some((planned.number - 1, work)))
     }

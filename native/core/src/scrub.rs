@@ -16,7 +16,7 @@ use crate::disk::{Disk, DiskLock};
 use crate::error::{Error, Result};
 use crate::heal;
 use crate::image::Image;
-use crate::job::{Control, Phase, default_threads};
+use crate::job::{Control, Phase, threads};
 use crate::random::{Numbers, Selection, share_of};
 use crate::records::{CacheBudget, Caches, Records};
 use crate::revision::RevisionId;
@@ -31,7 +31,7 @@ pub struct ScrubParams {
     pub revision: Option<RevisionId>,
     /// The part of each segment's records, above 0 and up to 1.
     pub share: f64,
-    /// Worker threads; 0 for one a core.
+    /// Worker threads; 0 for as many as are good.
     pub threads: usize,
 }
 
@@ -98,7 +98,7 @@ pub fn read(disk: &Disk, params: &ScrubParams, control: &Control) -> Result<Susp
         found: Mutex::default(),
         numbers: Mutex::new(Numbers::unpredictable()?),
     };
-    let threads = if params.threads == 0 { default_threads() } else { params.threads };
+    let threads = threads(params.threads);
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| pass.work())).collect();
         let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));

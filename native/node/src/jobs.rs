@@ -61,7 +61,7 @@ pub struct NativeBackupParams {
     pub consistency: Option<String>,
     /// Tags of the revision.
     pub tags: Vec<String>,
-    /// Worker threads; 0 for one a core.
+    /// Worker threads; 0 for as many as are good.
     pub threads: Option<u32>,
 }
 

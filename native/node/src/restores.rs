@@ -53,7 +53,7 @@ pub struct NativeRestoreParams {
     pub keeps_lost: Option<bool>,
     /// Directories of disks in which copies may be.
     pub copies_disks: Option<Vec<String>>,
-    /// Worker threads; 0 for one a core.
+    /// Worker threads; 0 for as many as are good.
     pub threads: Option<u32>,
 }
 

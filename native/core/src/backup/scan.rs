@@ -14,7 +14,7 @@ use crate::codec::{self, Codec};
 use crate::digest::{Context, Digest};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::job::{Control, Phase, default_threads};
+use crate::job::{Control, Phase, threads};
 use crate::manifest::{Consistency, Counters, Manifest};
 use crate::map::{self, BlockPointer, MapRoot, Updater};
 use crate::records::Records;
@@ -88,7 +88,7 @@ fn pass(
 ) -> Result<Scanned> {
     let start = parent_map(job.disk, parent)?;
     let block_size = job.disk.file().block_size_bytes;
-    let threads = if job.threads == 0 { default_threads() } else { job.threads };
+    let threads = threads(job.threads);
     job.control.set_total(source.size_bytes());
     job.control.set_done(0);
     job.control.enter(Phase::Reading);

@@ -8,6 +8,7 @@
 //! missing is taken by nobody for a whole one.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -109,12 +110,14 @@ pub(super) struct Plan<'a> {
     /// By the offset of the first, all others.
     twins: HashMap<u64, Vec<Slot>>,
     head: Vec<Work>,
+    /// What the last look ahead found stored, until somebody asks.
+    stored_ahead: Vec<Range<u64>>,
 }
 
 enum Run {
     /// Indexes into `slots`.
-    Blocks(std::ops::Range<usize>),
-    Zeros(std::ops::Range<u64>),
+    Blocks(Range<usize>),
+    Zeros(Range<u64>),
     Lost(Lost),
 }
 
@@ -130,6 +133,7 @@ impl<'a> Plan<'a> {
             runs: VecDeque::new(),
             twins: HashMap::new(),
             head: Vec::new(),
+            stored_ahead: Vec::new(),
         }
     }
 
@@ -172,6 +176,11 @@ impl<'a> Plan<'a> {
         Ok(plan.take_head())
     }
 
+    /// Stretches of the target in which stored blocks were found since this was asked last.
+    pub(super) fn take_stored_ahead(&mut self) -> Vec<Range<u64>> {
+        std::mem::take(&mut self.stored_ahead)
+    }
+
     /// The pieces of the head, once [`Plan::next`] gave none.
     pub(super) fn take_head(&mut self) -> Vec<Work> {
         std::mem::take(&mut self.head)
@@ -204,7 +213,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn blocks(&self, range: std::ops::Range<usize>) -> Work {
+    fn blocks(&self, range: Range<usize>) -> Work {
         let all = self.slots.get(range).unwrap_or(&[]);
         if !self.cut.unites_twins {
             return Work::Blocks { slots: all.to_vec(), twins: Vec::new() };
@@ -275,8 +284,15 @@ impl<'a> Plan<'a> {
             };
             self.at += taken;
         }
+        self.stored_ahead = self.runs.iter().filter_map(|run| self.stored_in(run)).collect();
         self.find_twins();
         Ok(())
+    }
+
+    fn stored_in(&self, run: &Run) -> Option<Range<u64>> {
+        let Run::Blocks(range) = run else { return None };
+        let slots = self.slots.get(range.clone())?;
+        Some(slots.first()?.target_offset..slots.last()?.end())
     }
 
     fn push_zeros(&mut self, offset: u64, len: u64) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom, fadvise, fallocate, seek};
+use rustix::io::Errno;
 
 use crate::error::{AtPath, Error, Result};
 use crate::io::{File as _, ReadAt};
@@ -227,6 +228,29 @@ impl Target {
         self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Has a file system find room for ranges of a file that holds nothing yet. ext4 lets several write past
+    /// the page cache at once only where there is room already, and a lack of space shows before hours
+    /// were spent. Other targets, and file systems that do not know this, are left as they are.
+    ///
+    /// # Errors
+    /// `Target` where there is not so much space.
+    pub(super) fn make_room(&self, ranges: &[Range<u64>]) -> Result<()> {
+        let (Kind::File { file, is_blank: true, .. }, Some(_)) = (&self.kind, &self.direct) else {
+            return Ok(());
+        };
+        for range in ranges {
+            let (start, len) = (range.start, range.end - range.start);
+            match fallocate(file, FallocateFlags::KEEP_SIZE, start, len) {
+                Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
+                    return Err(failed(&self.path, start, error.into()));
+                }
+                // Whatever else it is shows in the writes, or does not matter.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Writes bytes; a stream takes them in order and ignores the offset.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let (Kind::Stream(file) | Kind::File { file, .. } | Kind::Device(file)) = &self.kind;
@@ -277,7 +301,7 @@ impl Target {
         let Kind::File { file, .. } = &self.kind else { return (offset < end).then_some(offset..end) };
         let start = match seek(file, SeekFrom::Data(offset)) {
             Ok(start) => start.max(offset),
-            Err(rustix::io::Errno::NXIO) => return None,
+            Err(Errno::NXIO) => return None,
             Err(_) => return (offset < end).then_some(offset..end),
         };
         let stop = seek(file, SeekFrom::Hole(start)).unwrap_or(end).min(end);
