@@ -12,8 +12,12 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 
 MASK = 0xFFFFFFFF
+
+
+DICTIONARY_MAGIC = b"\x37\xa4\x30\xec"
 
 
 class Damaged(Exception):
@@ -139,11 +143,29 @@ def unpack_lz4(payload, length):
     return bytes(out)
 
 
-def unpack_zstd(payload):
-    done = subprocess.run(["zstd", "-dcq"], input=payload, capture_output=True, check=False)
+def unpack_zstd(payload, *options):
+    done = subprocess.run(["zstd", "-dcq", *options], input=payload, capture_output=True, check=False)
     if done.returncode != 0:
         raise Damaged(f"a zstd frame cannot be unpacked: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
+
+
+def unpack_against(base, frame):
+    """A frame whose matches may reach back into another block."""
+    if base[:4] == DICTIONARY_MAGIC:
+        raise Damaged("a block that begins like a trained dictionary cannot be a base")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(base)
+        file.flush()
+        return unpack_zstd(frame, "-D", file.name)
+
+
+def split_base(payload):
+    """Where the base is, its digest, and the frame."""
+    if len(payload) < 48 or payload[40:48] != header_digest(payload[:40] + payload[48:])[:8]:
+        raise Damaged("the payload of a block that needs a base is damaged")
+    segment, ordinal, digest = struct.unpack_from("<II32s", payload)
+    return (segment, ordinal), digest, payload[48:]
 
 
 def unpack(codec, payload, length):
@@ -161,12 +183,12 @@ def unpack(codec, payload, length):
 # --- Files.
 
 
-def read_json(path):
+def read_json(path, newest=1):
     with open(path, "rb") as file:
         data = file.read()
     found = json.loads(data)
-    if found["format"] > 1:
-        raise Damaged(f"{path} has format {found['format']}, and this reader knows 1")
+    if found["format"] > newest:
+        raise Damaged(f"{path} has format {found['format']}, and this reader knows {newest}")
     tail = b'  "checksum": "' + b"0" * 64 + b'"\n}\n'
     checked = data[: -len(tail)]
     if data[len(checked) :] != b'  "checksum": "' + text_digest(checked).hex().encode() + b'"\n}\n':
@@ -188,8 +210,8 @@ class Segment:
         magic, version, _, named = struct.unpack_from("<8sHHI", header)
         if magic != b"CAIRNSEG" or header[56:] != header_digest(header[:56])[:8]:
             raise Damaged(f"{self.path} has a damaged header")
-        if version != 1 or named != number:
-            raise Damaged(f"{self.path} is not segment {number} of format 1")
+        if version not in (1, 2) or named != number:
+            raise Damaged(f"{self.path} is not segment {number} of format 1 or 2")
         magic, version, _, named, start, count, _ = struct.unpack_from("<8sHHIQII", trailer)
         index = self.data[start:-64]
         if magic != b"CAIRNIDX" or version != 1 or named != number or len(index) != 48 * count:
@@ -201,8 +223,8 @@ class Segment:
             ordinal, offset, length, kind, codec, _, digest = struct.unpack_from("<IIIBBH32s", index, at)
             self.entries[ordinal] = (offset, length, kind, codec, digest)
 
-    def read(self, ordinal, kind, digest, length=None):
-        """The plain bytes of a record, which are what their pointer asks for."""
+    def read(self, ordinal, kind, digest, length=None, read_base=None):
+        """The plain bytes of a record, which are what their pointer asks for. `read_base` gives those of its base."""
         where = f"record {ordinal} of {self.path}"
         if ordinal not in self.entries:
             raise Damaged(f"{where} is not there")
@@ -218,7 +240,13 @@ class Segment:
             raise Damaged(f"{where} is another record than its index says")
         if plain_len > 4194304 or (length is not None and plain_len != length):
             raise Damaged(f"{where} has another length than it must have")
-        plain = unpack(codec, payload, plain_len)
+        if codec == 3 and kind == 1 and read_base:
+            place, base_digest, frame = split_base(payload)
+            plain = unpack_against(read_base(place, base_digest), frame)
+            if len(plain) != plain_len:
+                raise Damaged(f"{where} unpacks to another length than it must have")
+        else:
+            plain = unpack(codec, payload, plain_len)
         if {1: block_digest, 2: page_digest}[kind](plain) != digest:
             raise Damaged(f"{where} does not have the digest that its pointer asks for")
         return plain
@@ -226,7 +254,7 @@ class Segment:
 
 class Image:
     def __init__(self, disk, revision):
-        manifest = read_json(os.path.join(disk, "revisions", f"{revision}.json"))
+        manifest = read_json(os.path.join(disk, "revisions", f"{revision}.json"), newest=2)
         self.segments_dir = os.path.join(disk, "segments")
         self.segments = {}
         self.size, self.block_size = manifest["sizeBytes"], manifest["blockSizeBytes"]
@@ -262,9 +290,18 @@ class Image:
         """Pairs of block and pointer beneath a page, in order."""
         page = self.page(pointers, digest)
         log2 = self.fanout.bit_length() - 1
-        if page[:4] != bytes((1, level, log2, 0)):
+        has_bases = level == 1 and page[0] == 2
+        if page[:4] != bytes((2 if has_bases else 1, level, log2, 0)):
             raise Damaged("a map page is not of the level and fan-out that were asked for")
         bitmap, at = page[4 : 4 + self.fanout // 8], 4 + self.fanout // 8
+        bases = {}
+        if has_bases:
+            base_bitmap, at = page[at : at + self.fanout // 8], at + self.fanout // 8
+            slots = [slot for slot in range(self.fanout) if base_bitmap[slot // 8] >> slot % 8 & 1]
+            end = len(page) - 8 * len(slots)
+            bases = {slot: struct.unpack_from("<II", page, end + 8 * rank) for rank, slot in enumerate(slots)}
+            if not slots or any(base & ~there for base, there in zip(base_bitmap, bitmap)):
+                raise Damaged("a map page with bases has none, or has one of a block that is not there")
         step, width, found = self.fanout ** (level - 1), 40 if level == 1 else 56, 0
         for number in range(self.fanout):
             if not bitmap[number // 8] >> number % 8 & 1:
@@ -277,13 +314,13 @@ class Image:
             block = first + number * step
             if level == 1:
                 found += 1
-                yield block, (segment, ordinal, digest)
+                yield block, (segment, ordinal, digest, bases.get(number))
                 continue
             copy_segment, copy_ordinal, beneath = struct.unpack_from("<IIQ", entry, 40)
             found += beneath
             places = ((segment, ordinal), (copy_segment, copy_ordinal))
             yield from self.walk(places, digest, level - 1, block, beneath)
-        if at != len(page) or found != stored:
+        if at + 8 * len(bases) != len(page) or found != stored:
             raise Damaged("a map page does not hold what was led to expect of it")
 
     def stored_blocks(self):
@@ -293,12 +330,22 @@ class Image:
         root = self.root
         places = ((root["segment"], root["ordinal"]), (root["copySegment"], root["copyOrdinal"]))
         walk = self.walk(places, bytes.fromhex(root["digest"]), self.height, 0, root["allocatedBlocks"])
-        for block, (segment, ordinal, digest) in walk:
+        for block, (segment, ordinal, digest, base) in walk:
             if block >= self.blocks:
                 raise Damaged("the map holds blocks beyond the end of the image")
             offset = block * self.block_size
             length = min(self.block_size, self.size - offset)
-            yield offset, self.segment(segment).read(ordinal, 1, digest, length)
+            yield offset, self.segment(segment).read(ordinal, 1, digest, length, self.base_reader(base))
+
+    def base_reader(self, told):
+        """Reads the base that the map tells, and no other; a base has none itself."""
+
+        def read(place, digest):
+            if place != told:
+                raise Damaged("a block needs another base than the map tells")
+            return self.segment(place[0]).read(place[1], 1, digest)
+
+        return read
 
 
 def main(disk, revision, target=None):

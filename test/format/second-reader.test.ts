@@ -51,6 +51,26 @@ test.each(['zstd', 'lz4', 'plain'])('it restores what was stored with %s', async
   expect(read(cli, 'web', revision).stdout).toContain(`${2 * BLOCK + 1234} of them stored, all sound`);
 });
 
+test('it restores what is stored as the change of an earlier block', async () => {
+  const cli = new Cli(tempDir());
+  await cli.ok('init', '--block-size', String(BLOCK));
+  const source = path.join(cli.dir, 'source.img');
+  const bytes = image();
+  writeFileSync(source, bytes);
+  await cli.backup('web', source);
+  for (const at of [3 * BLOCK + 7, 3 * BLOCK + 2000]) {
+    bytes.write('a few bytes', at);
+    writeFileSync(source, bytes);
+    const { revision } = await cli.backup('web', source);
+    const target = path.join(cli.dir, `target-${at}.img`);
+    expect(read(cli, 'web', revision, target)).toMatchObject({ status: 0, stderr: '' });
+    expect(sha256(target)).toBe(sha256(source));
+  }
+  const segments = path.join(cli.repository, 'disks/web/segments');
+  const formats = readdirSync(segments).map((name) => readFileSync(path.join(segments, name)).readUInt16LE(8));
+  expect(formats.filter((format) => format === 2)).toHaveLength(2);
+});
+
 test('it refuses what is damaged', async () => {
   const cli = new Cli(tempDir());
   await cli.ok('init', '--block-size', String(BLOCK));

@@ -30,13 +30,13 @@ const inDisk = (disk: string, ...names: string[]) => path.join(cli.repository, '
 
 function makeJsonNewer(file: string): void {
   const text = readFileSync(file, 'utf8');
-  writeFileSync(file, text.replace('"format": 1', '"format": 2'));
+  writeFileSync(file, text.replace('"format": 1', '"format": 3'));
 }
 
 /** Formats stand at the same place in segments and in lists; the byte behind is one that a later version may use. */
 function makeBinaryNewer(file: string): void {
   const bytes = readFileSync(file);
-  bytes.writeUInt16LE(2, 8);
+  bytes.writeUInt16LE(3, 8);
   bytes.writeUInt8(1, 11);
   writeFileSync(file, bytes);
 }
@@ -97,7 +97,7 @@ async function expectOthersWork(): Promise<void> {
 
 test('a repository', async () => {
   makeJsonNewer(path.join(cli.repository, 'cairn.json'));
-  const message = /is a repository of format 2, and this version of cairn knows 1 at most/;
+  const message = /is a repository of format 3, and this version of cairn knows 1 at most/;
   await expectRefused(message, { ...changing('server'), restore: restoring('server') });
   expect(readdirSync(path.join(cli.repository, 'catalog'))).toEqual([]);
 });
@@ -105,7 +105,7 @@ test('a repository', async () => {
 test('the file of a disk', async () => {
   makeJsonNewer(inDisk('server', 'disk.json'));
   expect(await listed()).toEqual({ rows: ROWS, said: [] });
-  const message = /server\/disk\.json has format 2, and this version knows 1/;
+  const message = /server\/disk\.json has format 3, and this version knows 1/;
   await expectRefused(message, changing('server'));
   await expect(inRepository(cli, restoring('server'))).rejects.toEqual(failure('FORMAT_TOO_NEW', message));
   await expectOthersWork();
@@ -117,7 +117,7 @@ test('on the command line it is exit 1 and FORMAT_TOO_NEW', async () => {
   expect(await cli.failure(['backup', 'server', '--source', '/etc/passwd'])).toEqual({
     exitCode: 1,
     code: 'FORMAT_TOO_NEW',
-    message: `${inDisk('server', 'disk.json')} has format 2, and this version knows 1 at most.`,
+    message: `${inDisk('server', 'disk.json')} has format 3, and this version knows 1 at most.`,
     hint: 'A newer cairn wrote it: use that one. Nothing was changed.',
   });
   expect(contentOf(cli.repository)).toBe(before);
@@ -132,9 +132,9 @@ describe('the manifest', () => {
     makeJsonNewer(inDisk('server', 'revisions', `${revision}.json`));
     expect(await listed()).toEqual({
       rows: ROWS.filter((row) => row.revision !== revision),
-      said: [expect.stringMatching(new RegExp(`${revision}\\.json has format 2.*left out of listings`))],
+      said: [expect.stringMatching(new RegExp(`${revision}\\.json has format 3.*left out of listings`))],
     });
-    await expectRefused(new RegExp(`${revision}\\.json has format 2`), changing('server'));
+    await expectRefused(new RegExp(`${revision}\\.json has format 3`), changing('server'));
     const others = OF_SERVER.filter((row) => row.revision !== revision);
     await expectRestored(...others.map((row) => `server@${row.revision}`));
     await expectOthersWork();
@@ -144,14 +144,14 @@ describe('the manifest', () => {
     const { revision } = ROWS[0] as RevisionRow;
     makeJsonNewer(inDisk('database', 'revisions', `${revision}.json`));
     const work: Work = (repo) => deleteDisk(repo, { disk: 'database', confirm: 'database' });
-    await expectRefused(new RegExp(`${revision}\\.json has format 2`), { delete: work });
+    await expectRefused(new RegExp(`${revision}\\.json has format 3`), { delete: work });
   });
 
   test('of a removed revision', async () => {
     const [name = ''] = readdirSync(inDisk('mail', 'retired'));
     makeJsonNewer(inDisk('mail', 'retired', name));
     expect(await listed()).toEqual({ rows: ROWS, said: [] });
-    await expectRefused(/retired\/.*has format 2/, givingBack('mail'));
+    await expectRefused(/retired\/.*has format 3/, givingBack('mail'));
   });
 });
 
@@ -159,9 +159,9 @@ test('the state of a revision', async () => {
   const { revision } = OF_SERVER[0] as RevisionRow;
   makeJsonNewer(inDisk('server', 'revisions', `${revision}.state.json`));
   const { rows, said } = await listed();
-  expect(said).toEqual([expect.stringMatching(/state\.json has format 2.*counts as protected\.$/)]);
+  expect(said).toEqual([expect.stringMatching(/state\.json has format 3.*counts as protected\.$/)]);
   expect(rows.filter((row) => row.protected).map((row) => row.revision)).toContain(revision);
-  await expectRefused(/state\.json has format 2/, changing('server'));
+  await expectRefused(/state\.json has format 3/, changing('server'));
   await expectRestored(`server@${revision}`);
   await expectOthersWork();
 });
@@ -171,7 +171,7 @@ test.each(['marks.json', 'damaged', 'condemned'])('%s', async (name) => {
   if (name === 'condemned') makeBinaryNewer(file);
   else makeJsonNewer(file);
   expect(await listed()).toEqual({ rows: ROWS, said: [] });
-  await expectRefused(new RegExp(`database/${name} has format 2`), changing('database'));
+  await expectRefused(new RegExp(`database/${name} has format 3`), changing('database'));
   await expectRestored(...Object.keys(DIGESTS).filter((known) => known.startsWith('database')));
   await expectOthersWork();
 });
@@ -184,7 +184,7 @@ describe('a segment', () => {
     makeBinaryNewer(inDisk('server', 'segments', name));
     expect(await listed()).toEqual({ rows: ROWS, said: [] });
     await expectRefused(
-      new RegExp(`${name} has format 2, and this version knows 1 at most`),
+      new RegExp(`${name} has format 3, and this version knows 2 at most`),
       changing('server'),
     );
     await expectRestored(`server@${OF_SERVER[0]?.revision}`);
@@ -193,8 +193,8 @@ describe('a segment', () => {
 
   test('that is needed gives that as the reason', async () => {
     makeBinaryNewer(inDisk('server', 'segments', '00000001.seg'));
-    await expectRefused(/00000001\.seg has format 2/, givingBack('server'));
-    const reason = failure('FORMAT_TOO_NEW', '00000001.seg has format 2');
+    await expectRefused(/00000001\.seg has format 3/, givingBack('server'));
+    const reason = failure('FORMAT_TOO_NEW', '00000001.seg has format 3');
     await expect(inRepository(cli, restoring('server'))).rejects.toEqual(reason);
   });
 

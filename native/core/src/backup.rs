@@ -6,6 +6,7 @@
 //! revision survives any crash.
 
 mod feed;
+mod prefix;
 mod scan;
 mod verify;
 
@@ -425,8 +426,10 @@ fn describe(
         ));
     }
     let allocated = scanned.map.allocated_blocks().saturating_mul(u64::from(file.block_size_bytes));
+    let inherited = before.parent.as_ref().map_or(text::FORMAT, |parent| parent.format);
+    let format = if scanned.has_bases { Manifest::FORMAT_WITH_BASES } else { inherited };
     Ok(Manifest {
-        format: text::FORMAT,
+        format,
         disk: params.name.clone(),
         revision,
         sequence: before.sequence + 1,

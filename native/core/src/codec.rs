@@ -15,6 +15,9 @@ pub enum Codec {
     Zstd,
     /// One raw lz4 block, without frame or size prefix.
     Lz4,
+    /// What differs from another block, see [`encode_against`]. Of records alone: nobody asks for it.
+    #[serde(skip)]
+    ZstdPrefix,
 }
 
 /// A payload that does not decode to what its header promised.
@@ -23,6 +26,9 @@ pub enum CodecError {
     /// The decoder rejected the bytes.
     #[error("the payload is no valid {0:?} data")]
     Invalid(Codec),
+    /// It is encoded against another block, which must be read first.
+    #[error("the payload is encoded against another block")]
+    Against,
     /// It decoded to another length.
     #[error("the payload decodes to {found} bytes, not {expected}")]
     Length {
@@ -34,6 +40,8 @@ pub enum CodecError {
 }
 
 const ZSTD_LEVEL: i32 = 1;
+/// Of what is encoded against a base; measured in docs/decisions.
+const PREFIX_LEVEL: i32 = 1;
 
 impl Codec {
     /// The code in a record header.
@@ -43,24 +51,27 @@ impl Codec {
             Codec::Plain => 0,
             Codec::Zstd => 1,
             Codec::Lz4 => 2,
+            Codec::ZstdPrefix => 3,
         }
     }
 
-    /// The inverse of [`Codec::code`]. 3 is reserved for `zstd-prefix`.
+    /// The inverse of [`Codec::code`].
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Codec::Plain),
             1 => Some(Codec::Zstd),
             2 => Some(Codec::Lz4),
+            3 => Some(Codec::ZstdPrefix),
             _ => None,
         }
     }
 }
 
 thread_local! {
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<Compressor>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    static PREFIX_DECODER: RefCell<Option<zstd::zstd_safe::DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// Encodes `plain` and says which codec was used: [`Codec::Plain`] wherever the wanted one does
@@ -70,13 +81,48 @@ pub fn encode(codec: Codec, plain: &[u8]) -> (Codec, Vec<u8>) {
     let limit = plain.len() - plain.len() / 16;
     let encoded = match codec {
         Codec::Plain => None,
-        Codec::Zstd => zstd_encode(plain),
+        Codec::Zstd | Codec::ZstdPrefix => zstd_encode(plain),
         Codec::Lz4 => Some(lz4_flex::block::compress(plain)),
     };
     match encoded {
-        Some(bytes) if bytes.len() < limit => (codec, bytes),
+        Some(bytes) if bytes.len() < limit => (if codec == Codec::Lz4 { codec } else { Codec::Zstd }, bytes),
         _ => (Codec::Plain, plain.to_vec()),
     }
+}
+
+/// Encodes `plain` as what differs from `base`: one zstd frame with the bytes of `base` as its
+/// dictionary, of at most `len_max` bytes. `None` where it would be longer, or the base cannot be one.
+#[must_use]
+pub fn encode_against(base: &[u8], plain: &[u8], len_max: usize) -> Option<Vec<u8>> {
+    if !can_be_base(base) {
+        return None;
+    }
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let context = compressor(slot)?.context_mut();
+        let mut frame = Vec::with_capacity(len_max);
+        context.compress_using_dict(&mut frame, plain, base, PREFIX_LEVEL).ok()?;
+        Some(frame)
+    })
+}
+
+/// Decodes a frame that [`encode_against`] made with the same base.
+///
+/// # Errors
+/// As [`decode_into`].
+pub fn decode_against(base: &[u8], frame: &[u8], plain: &mut [u8]) -> Result<(), CodecError> {
+    let (expected, invalid) = (plain.len(), CodecError::Invalid(Codec::ZstdPrefix));
+    let found = PREFIX_DECODER.with_borrow_mut(|slot| {
+        let decoder = slot.get_or_insert_with(zstd::zstd_safe::DCtx::create);
+        let is_possible = can_be_base(base);
+        let decoded = is_possible.then(|| decoder.decompress_using_dict(plain, frame, base));
+        decoded.and_then(Result::ok).ok_or(invalid)
+    })?;
+    if found == expected { Ok(()) } else { Err(CodecError::Length { expected, found }) }
+}
+
+/// A block that begins like a trained dictionary would be taken for one.
+fn can_be_base(base: &[u8]) -> bool {
+    !base.starts_with(&zstd::zstd_safe::MAGIC_DICTIONARY.to_le_bytes())
 }
 
 /// Decodes `payload` into `plain`, which has the length that the header promised.
@@ -97,17 +143,22 @@ pub fn decode_into(codec: Codec, payload: &[u8], plain: &mut [u8]) -> Result<(),
         Codec::Lz4 => {
             lz4_flex::block::decompress_into(payload, plain).map_err(|_| CodecError::Invalid(codec))?
         }
+        Codec::ZstdPrefix => return Err(CodecError::Against),
     };
     if found == expected { Ok(()) } else { Err(CodecError::Length { expected, found }) }
 }
 
 fn zstd_encode(plain: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
-        }
-        slot.as_mut()?.compress(plain).ok()
-    })
+    COMPRESSOR.with_borrow_mut(|slot| compressor(slot)?.compress(plain).ok())
+}
+
+type Compressor = zstd::bulk::Compressor<'static>;
+
+fn compressor(slot: &mut Option<Compressor>) -> Option<&mut Compressor> {
+    if slot.is_none() {
+        *slot = Compressor::new(ZSTD_LEVEL).ok();
+    }
+    slot.as_mut()
 }
 
 fn zstd_decode(payload: &[u8], plain: &mut [u8]) -> Result<usize, CodecError> {

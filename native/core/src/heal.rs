@@ -8,6 +8,7 @@
 //! is in it may be read another time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::damaged::Damaged;
 use crate::digest::Digest;
@@ -17,6 +18,7 @@ use crate::io::Mode;
 use crate::job::Control;
 use crate::map::Place;
 use crate::record::Kind;
+use crate::records::{CacheBudget, Caches, Records};
 use crate::segment::{self, IndexEntry, Parts, Replacement, SegmentReader};
 use crate::trace::{self, Broken, Traced};
 use crate::units::SegmentId;
@@ -65,7 +67,7 @@ pub fn mend(disk: &Disk, lock: &DiskLock, traced: &Traced, control: &Control) ->
     if by_segment.is_empty() {
         return Ok(healed);
     }
-    let copies = find_copies(disk, &traced.broken, control)?;
+    let copies = Copies::find(disk, &traced.broken, control)?;
     let mut list = Damaged::read(&**disk.files(), &disk.paths().damaged()).unwrap_or_default();
     for (id, broken) in by_segment {
         control.check()?;
@@ -83,43 +85,74 @@ pub fn mend(disk: &Disk, lock: &DiskLock, traced: &Traced, control: &Control) ->
     if healed.segments > 0 {
         disk.files().sync_directory(&segments).at("syncing", &segments)?;
     }
+    settle_what_waited(disk, &mut list, &mut healed)?;
     // What is on the list and sound costs a little; what is damaged and not on it would be built upon.
     list.write(&**disk.files(), &disk.paths().damaged())?;
     Ok(healed)
 }
 
-/// Sound records by what they hold.
-type Copies = HashMap<(Kind, Digest), (SegmentId, IndexEntry)>;
-
-/// Looks through the indexes of all segments, the newest first, until everything is found.
-fn find_copies(disk: &Disk, broken: &[Broken], control: &Control) -> Result<Copies> {
-    let mut wanted: HashSet<_> = broken.iter().map(|broken| (broken.kind, broken.digest)).collect();
-    let places: HashSet<Place> = broken.iter().map(|broken| broken.place).collect();
-    let mut copies = Copies::new();
-    for id in disk.segments()?.into_iter().rev() {
-        if wanted.is_empty() {
-            break;
-        }
-        control.check()?;
-        let opened = SegmentReader::open_with_entries(&**disk.files(), &disk.paths().segments(), id);
-        let (reader, entries) = match opened {
-            Err(error) if error.is_unreadable() => continue,
-            other => other?,
-        };
-        for entry in entries {
-            let key = (entry.kind, entry.digest);
-            let is_itself = Place::new(id, entry.ordinal).is_none_or(|place| places.contains(&place));
-            if !is_itself && wanted.contains(&key) && reads(&reader, &entry)? {
-                wanted.remove(&key);
-                copies.insert(key, (id, entry));
-            }
+/// Blocks that have no copy may read all the same, now that their bases were put back.
+fn settle_what_waited(disk: &Disk, list: &mut Damaged, healed: &mut Healed) -> Result<()> {
+    if healed.records == 0 {
+        return Ok(());
+    }
+    let records = records_of(disk);
+    let mut left = Vec::new();
+    for broken in std::mem::take(&mut healed.left) {
+        if broken.waits_for_base && reads(&records, broken.place, broken.kind, &broken.digest)? {
+            list.remove(broken.place);
+            healed.records += 1;
+        } else {
+            left.push(broken);
         }
     }
-    Ok(copies)
+    healed.left = left;
+    Ok(())
 }
 
-fn reads(reader: &SegmentReader, entry: &IndexEntry) -> Result<bool> {
-    match reader.read(entry.ordinal, entry.kind, &entry.digest) {
+/// Sound records by what they hold.
+struct Copies {
+    found: HashMap<(Kind, Digest), (SegmentId, IndexEntry)>,
+    records: Records,
+}
+
+impl Copies {
+    /// Looks through the indexes of all segments, the newest first, until everything is found.
+    fn find(disk: &Disk, broken: &[Broken], control: &Control) -> Result<Self> {
+        let mut wanted: HashSet<_> = broken.iter().map(|broken| (broken.kind, broken.digest)).collect();
+        let places: HashSet<Place> = broken.iter().map(|broken| broken.place).collect();
+        let mut copies = Self { found: HashMap::new(), records: records_of(disk) };
+        for id in disk.segments()?.into_iter().rev() {
+            if wanted.is_empty() {
+                break;
+            }
+            control.check()?;
+            let opened = SegmentReader::open_with_entries(&**disk.files(), &disk.paths().segments(), id);
+            let entries = match opened {
+                Err(error) if error.is_unreadable() => continue,
+                other => other?.1,
+            };
+            for entry in entries {
+                let key = (entry.kind, entry.digest);
+                let place = Place::new(id, entry.ordinal).filter(|place| !places.contains(place));
+                let Some(place) = place.filter(|_| wanted.contains(&key)) else { continue };
+                if reads(&copies.records, place, entry.kind, &entry.digest)? {
+                    wanted.remove(&key);
+                    copies.found.insert(key, (id, entry));
+                }
+            }
+        }
+        Ok(copies)
+    }
+}
+
+fn records_of(disk: &Disk) -> Records {
+    let caches = Caches::new(CacheBudget { blocks_bytes: 0, ..CacheBudget::JOB });
+    Records::new(Arc::clone(disk.files()), disk.paths().segments(), Arc::new(caches))
+}
+
+fn reads(records: &Records, place: Place, kind: Kind, digest: &Digest) -> Result<bool> {
+    match records.record(place, kind, digest) {
         Ok(_) => Ok(true),
         Err(error) if error.is_unreadable() => Ok(false),
         Err(error) => Err(error),
@@ -136,12 +169,12 @@ fn mend_one(
     healed: &mut Healed,
 ) -> Result<()> {
     let (files, segments) = (&**disk.files(), disk.paths().segments());
-    let copy_of = |broken: &Broken| copies.get(&(broken.kind, broken.digest));
+    let copy_of = |broken: &Broken| copies.found.get(&(broken.kind, broken.digest));
     let (found, missing): (Vec<Broken>, Vec<Broken>) =
         broken.iter().copied().partition(|broken| copy_of(broken).is_some());
     let mut parts = Parts::default();
     if is_lost {
-        let Some(found) = records_of(disk, id, broken)? else {
+        let Some(found) = scanned_of(disk, id, broken)? else {
             healed.left.extend(broken);
             return Ok(());
         };
@@ -170,7 +203,7 @@ fn mend_one(
     parts.own.retain(|entry| !replaced.contains(&entry.ordinal));
     parts.hopeless = missing.iter().map(|broken| broken.place.ordinal).collect();
     let disk_id = disk.file().id_bytes().unwrap_or_default();
-    segment::mend(files, &segments, id, disk_id, parts)?;
+    segment::mend(files, &segments, id, disk_id, parts, &copies.records)?;
     healed.segments += 1;
     if is_lost {
         list.remove_segment(id);
@@ -190,7 +223,7 @@ fn mend_one(
 /// Sound records of a segment whose index is lost, found by a scan; none of one that is gone. `None`
 /// where its medium fails somewhere: what is there may be read another time. Map pages that a guest
 /// may have made up are left out, unless a pointer asks for them by their digest.
-fn records_of(disk: &Disk, id: SegmentId, wanted: &[Broken]) -> Result<Option<Vec<IndexEntry>>> {
+fn scanned_of(disk: &Disk, id: SegmentId, wanted: &[Broken]) -> Result<Option<Vec<IndexEntry>>> {
     let (files, segments) = (&**disk.files(), disk.paths().segments());
     let path = segment::path_of(&segments, id);
     let file = match files.open(&path, Mode::Read).at("opening", &path) {
@@ -218,3 +251,6 @@ fn records_of(disk: &Disk, id: SegmentId, wanted: &[Broken]) -> Result<Option<Ve
     };
     Ok(Some(scanned.entries.iter().copied().filter(is_believed).collect()))
 }
+
+#[cfg(test)]
+mod tests;

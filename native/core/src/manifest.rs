@@ -145,6 +145,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The format of manifests whose map may name blocks that others are encoded against: a version
+    /// that knows none of these would take the map for damaged. All others have [`text::FORMAT`].
+    pub const FORMAT_WITH_BASES: u64 = 2;
+
     /// Size and blocks.
     ///
     /// # Errors
@@ -159,7 +163,7 @@ impl Manifest {
     /// # Errors
     /// `Corrupt`, `TooNew`.
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
-        let manifest: Self = text::decode(bytes, path)?;
+        let manifest: Self = text::decode_up_to(Self::FORMAT_WITH_BASES, bytes, path)?;
         manifest.check(path)?;
         Ok(manifest)
     }
@@ -169,9 +173,7 @@ impl Manifest {
     /// # Errors
     /// `Corrupt`, `TooNew`, `NotFound`, `Io`.
     pub fn read(files: &dyn Files, path: &Path) -> Result<Self> {
-        let manifest: Self = text::read(files, path)?;
-        manifest.check(path)?;
-        Ok(manifest)
+        Self::decode(&text::bytes_of(files, path)?, path)
     }
 
     /// As [`Manifest::read`], of a file that was opened at `path`.
@@ -179,9 +181,7 @@ impl Manifest {
     /// # Errors
     /// `Corrupt`, `TooNew`, `Io`.
     pub fn read_open(file: &dyn File, path: &Path) -> Result<Self> {
-        let manifest: Self = text::read_open(file, path)?;
-        manifest.check(path)?;
-        Ok(manifest)
+        Self::decode(&text::bytes_of_open(file, path)?, path)
     }
 
     fn check(&self, path: &Path) -> Result<()> {

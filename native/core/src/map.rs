@@ -10,7 +10,8 @@ mod page;
 mod update;
 mod walk;
 
-pub use page::{BlockPointer, Page, PageError, PagePointer, Place};
+pub use crate::units::Place;
+pub use page::{BlockPointer, Page, PageError, PagePointer};
 pub use update::{PageSink, UnplacedPage, Updater};
 pub use walk::{
     Extent, ExtentState, PageSource, Stretch, allocated, blocks, changes, extents, leaf, next, stretch,

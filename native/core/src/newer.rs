@@ -155,9 +155,9 @@ mod tests {
             if path == paths.disk_file() {
                 files.unlink(&path).unwrap();
             }
-            put(&files, &path, 0, br#"{"format": 2}"#);
+            put(&files, &path, 0, br#"{"format": 3}"#);
             let refused = refuse_at(&files, Depth::Everything);
-            assert!(matches!(refused, Err(Error::TooNew { found: 2, .. })), "{path:?}");
+            assert!(matches!(refused, Err(Error::TooNew { found: 3, .. })), "{path:?}");
         }
         let (files, _) = disk();
         put(&files, &paths.condemned(), 0, b"CAIRNCND\x02\0\0\0");
@@ -171,10 +171,10 @@ mod tests {
             write_segment(&files, &disk, id);
         }
         let path = |id| segment::path_of(&disk.paths().segments(), SegmentId(id));
-        put(&files, &path(1), 8, &[2, 0, 0, 0, 9]);
+        put(&files, &path(1), 8, &[3, 0, 0, 0, 9]);
         refuse_at(&files, Depth::Newest).unwrap();
         assert!(matches!(refuse_at(&files, Depth::Everything), Err(Error::TooNew { .. })));
-        put(&files, &path(2), 8, &[2, 0, 0, 0, 9]);
+        put(&files, &path(2), 8, &[3, 0, 0, 0, 9]);
         assert!(matches!(refuse_at(&files, Depth::Newest), Err(Error::TooNew { .. })));
     }
 }

@@ -15,10 +15,14 @@
 //! | 20 | 4 | payload length |
 //! | 24 | 32 | digest of the plain bytes |
 //! | 56 | 8 | check: first bytes of the digest of bytes 0 to 56 |
+//!
+//! The payload of a block that is encoded against another one begins with what that is ([`Base`]):
+//! segment 4, ordinal 4, digest of its plain bytes 32, check 8 of these 40 bytes and the frame. So
+//! whether such a record is sound can be told without its base.
 
 use crate::codec::Codec;
 use crate::digest::{Context, Digest};
-use crate::units::{BLOCK_SIZE_MAX, Ordinal, SegmentId};
+use crate::units::{BLOCK_SIZE_MAX, Ordinal, Place, SegmentId};
 
 /// Bytes of a record header.
 pub const HEADER_LEN: usize = 64;
@@ -155,6 +159,9 @@ impl Header {
             payload_len: number(),
             digest: Digest(*rest.last_chunk::<32>().ok_or(HeaderError::NotAHeader)?),
         };
+        if header.codec == Codec::ZstdPrefix && header.kind != Kind::Block {
+            return Err(HeaderError::Unknown);
+        }
         let possible = header.plain_len <= PLAIN_LEN_MAX && header.payload_len <= header.plain_len;
         if possible { Ok(header) } else { Err(HeaderError::Length) }
     }
@@ -163,6 +170,48 @@ impl Header {
     #[must_use]
     pub fn record_len(&self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.payload_len)
+    }
+}
+
+/// Bytes that stand before the frame in the payload of [`Codec::ZstdPrefix`].
+pub const BASE_LEN: usize = 48;
+const BASE_CHECKED_LEN: usize = 40;
+
+/// The block that another one is encoded against: it is not encoded so itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Its record.
+    pub place: Place,
+    /// Digest of its plain bytes.
+    pub digest: Digest,
+}
+
+impl Base {
+    /// The payload of a record whose frame was made with this base.
+    #[must_use]
+    pub fn payload(&self, frame: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BASE_LEN + frame.len());
+        out.extend_from_slice(&self.place.segment.0.to_le_bytes());
+        out.extend_from_slice(&self.place.ordinal.0.to_le_bytes());
+        out.extend_from_slice(&self.digest.0);
+        let check = Digest::of_parts(Context::Header, &[&out, frame]).prefix();
+        out.extend_from_slice(&check.to_le_bytes());
+        out.extend_from_slice(frame);
+        out
+    }
+
+    /// The base and the frame of a payload; `None` where it is damaged. Total.
+    #[must_use]
+    pub fn split(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let (checked, rest) = payload.split_at_checked(BASE_CHECKED_LEN)?;
+        let (check, frame) = rest.split_first_chunk::<8>()?;
+        let (segment, numbers) = checked.split_first_chunk::<4>()?;
+        let (ordinal, digest) = numbers.split_first_chunk::<4>()?;
+        let place =
+            Place::new(SegmentId(u32::from_le_bytes(*segment)), Ordinal(u32::from_le_bytes(*ordinal)))?;
+        let base = Self { place, digest: Digest(*digest.first_chunk::<32>()?) };
+        let is_right = Digest::of_parts(Context::Header, &[checked, frame]).prefix().to_le_bytes() == *check;
+        is_right.then_some((base, frame))
     }
 }
 
@@ -198,10 +247,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_base_goes_there_and_back_and_every_flipped_bit_is_seen() {
+        let place = Place::new(SegmentId(3), Ordinal(70_000)).unwrap();
+        let base = Base { place, digest: Digest::of(Context::Block, b"base") };
+        let good = base.payload(b"a frame");
+        assert_eq!(good.len(), BASE_LEN + 7);
+        assert_eq!(Base::split(&good), Some((base, &b"a frame"[..])));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Base::split(&bad), None, "bit {bit}");
+        }
+        assert_eq!(Base::split(&good[..BASE_LEN - 1]), None);
+    }
+
+    #[test]
+    fn a_page_has_no_base() {
+        let header = Header { codec: Codec::ZstdPrefix, ..sample() };
+        assert_eq!(Header::decode(&header.encode()), Err(HeaderError::Unknown));
+        let block = Header { kind: Kind::Block, ..header };
+        assert_eq!(Header::decode(&block.encode()), Ok(block));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_decode_or_give_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = Header::decode(&bytes);
+            let _ = Base::split(&bytes);
         }
     }
 }

@@ -18,12 +18,13 @@ use quick_cache::sync::GuardResult;
 
 pub use caches::{CacheBudget, Caches};
 
+use crate::codec::Codec;
 use crate::digest::Digest;
 use crate::error::{Damage, Error, Result, corrupt};
 use crate::io::Files;
 use crate::map::{BlockPointer, Fanout, Page, PagePointer, PageSource, Place};
-use crate::record::Kind;
-use crate::segment::SegmentReader;
+use crate::record::{Base, Kind};
+use crate::segment::{Bases, SegmentReader};
 use crate::units::SegmentId;
 
 /// See the module.
@@ -74,13 +75,68 @@ impl Records {
         self.segment(place.segment).is_ok_and(|segment| segment.holds(place.ordinal, kind, digest))
     }
 
-    /// Decodes a block into `plain`, whose length is what the block must have. Past the cache.
+    /// The pointer to a sealed block of this digest, where the place holds one: with its base, which
+    /// is there, too, where it has one.
+    #[must_use]
+    pub fn pointer_to(&self, place: Place, digest: &Digest) -> Option<BlockPointer> {
+        let segment = self.segment(place.segment).ok()?;
+        let header = segment.header(place.ordinal)?;
+        if header.kind != Kind::Block || header.digest != *digest {
+            return None;
+        }
+        let pointer = BlockPointer { digest: *digest, place, base: None };
+        if header.codec != Codec::ZstdPrefix {
+            return Some(pointer);
+        }
+        let base = segment.base_of(place.ordinal, digest).ok()??;
+        let is_there = self.holds(base.place, Kind::Block, &base.digest);
+        is_there.then_some(BlockPointer { base: Some(base.place), ..pointer })
+    }
+
+    /// What a block may be encoded against that comes in the place of another one: that one, or what
+    /// it is encoded against itself. Gives its plain bytes as well, and how many its payload has.
     ///
     /// # Errors
-    /// `Corrupt`, `NotFound` for its segment, `Io`.
+    /// As [`Records::block_into`].
+    pub fn base_for(&self, before: &BlockPointer) -> Result<(Base, Vec<u8>, u32)> {
+        let place = before.base.unwrap_or(before.place);
+        let segment = self.segment(place.segment)?;
+        let missing = || corrupt(segment.path(), Damage::Missing { ordinal: place.ordinal.0 });
+        let header = segment.header(place.ordinal).ok_or_else(missing)?;
+        let digest = if before.base.is_some() { header.digest } else { before.digest };
+        let plain = segment.read(place.ordinal, Kind::Block, &digest, None)?;
+        Ok((Base { place, digest }, plain, header.payload_len))
+    }
+
+    /// The plain bytes of a record that is known by its place alone: no pointer tells how long it is,
+    /// or what it is encoded against.
+    ///
+    /// # Errors
+    /// As [`Records::block_into`].
+    pub fn record(&self, place: Place, kind: Kind, digest: &Digest) -> Result<Vec<u8>> {
+        self.segment(place.segment)?.read(place.ordinal, kind, digest, Some(self))
+    }
+
+    /// Decodes a block into `plain`, whose length is what the block must have. Past the cache. One
+    /// that is encoded against another block than its pointer says is damaged: nothing would keep that
+    /// one.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NotFound` for its segment or that of its base, `Io`.
     pub fn block_into(&self, pointer: &BlockPointer, plain: &mut [u8]) -> Result<()> {
         let segment = self.segment(pointer.place.segment)?;
-        segment.read_into(pointer.place.ordinal, Kind::Block, &pointer.digest, plain)
+        let bases = BaseOf { records: self, pointer };
+        segment.read_into(pointer.place.ordinal, Kind::Block, &pointer.digest, Some(&bases), plain)
+    }
+
+    /// As [`Records::block_into`], where it is not known how long the block is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn block_of_any_len(&self, pointer: &BlockPointer) -> Result<Vec<u8>> {
+        let segment = self.segment(pointer.place.segment)?;
+        let bases = BaseOf { records: self, pointer };
+        segment.read(pointer.place.ordinal, Kind::Block, &pointer.digest, Some(&bases))
     }
 
     /// A decoded block of `len` bytes, cached.
@@ -144,10 +200,38 @@ impl Records {
 
     fn load_page(&self, place: Place, pointer: &PagePointer, level: u8, fanout: Fanout) -> Result<Arc<Page>> {
         let segment = self.segment(place.segment)?;
-        let plain = segment.read(place.ordinal, Kind::Page, &pointer.digest)?;
+        let plain = segment.read(place.ordinal, Kind::Page, &pointer.digest, None)?;
         let page =
             Page::decode(plain.into(), level, fanout).map_err(|error| corrupt(segment.path(), error))?;
         Ok(Arc::new(page))
+    }
+}
+
+impl Bases for Records {
+    fn base(&self, base: &Base) -> Result<Arc<[u8]>> {
+        // What is read by the way is not kept: the block that it was read for is.
+        if let Some(block) = self.caches.blocks.peek(&base.digest) {
+            return Ok(block);
+        }
+        let segment = self.segment(base.place.segment)?;
+        Ok(segment.read(base.place.ordinal, Kind::Block, &base.digest, None)?.into())
+    }
+}
+
+/// The one base that a pointer names.
+struct BaseOf<'a> {
+    records: &'a Records,
+    pointer: &'a BlockPointer,
+}
+
+impl Bases for BaseOf<'_> {
+    fn base(&self, base: &Base) -> Result<Arc<[u8]>> {
+        if self.pointer.base == Some(base.place) {
+            return self.records.base(base);
+        }
+        let place = self.pointer.place;
+        let path = crate::segment::path_of(&self.records.segments, place.segment);
+        Err(corrupt(&path, Damage::Missing { ordinal: place.ordinal.0 }))
     }
 }
 
@@ -285,7 +369,7 @@ mod tests {
             let digest = Digest::of(Context::Block, &plain);
             let (codec, payload) = crate::codec::encode(crate::codec::Codec::Zstd, &plain);
             let ordinal = writer.append(Kind::Block, codec, digest, SMALL as u32, &payload).unwrap();
-            BlockPointer { digest, place: Place::new(id, ordinal).unwrap() }
+            BlockPointer { digest, place: Place::new(id, ordinal).unwrap(), base: None }
         });
         let pointers = pointers.collect();
         writer.seal(files).unwrap();
@@ -496,7 +580,7 @@ mod tests {
         writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
         writer.seal(&files).unwrap();
         let records = records(&files);
-        let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap() };
+        let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap(), base: None };
         records.block(&pointer, BLOCK_LEN).unwrap();
         assert!(records.cached_block(&pointer, BLOCK_LEN).is_some());
     }

@@ -97,6 +97,11 @@ pub fn read(disk: &Disk, params: &ScrubParams, control: &Control) -> Result<Susp
         next: AtomicUsize::new(0),
         found: Mutex::default(),
         numbers: Mutex::new(Numbers::unpredictable()?),
+        bases: Records::new(
+            Arc::clone(disk.files()),
+            disk.paths().segments(),
+            Arc::new(Caches::new(CacheBudget { pages_bytes: 0, blocks_bytes: 0 })),
+        ),
     };
     let threads = threads(params.threads);
     std::thread::scope(|scope| {
@@ -213,6 +218,8 @@ struct Pass<'a> {
     next: AtomicUsize,
     found: Mutex<Found>,
     numbers: Mutex<Numbers>,
+    /// Gives the blocks that others are encoded against.
+    bases: Records,
 }
 
 impl Pass<'_> {
@@ -246,7 +253,7 @@ impl Pass<'_> {
             self.control.add_read(bytes);
             self.control.check()
         };
-        let verified = segment::verify(files, &segments, id, &mut choose, &mut progress);
+        let verified = segment::verify(files, &segments, id, &self.bases, &mut choose, &mut progress);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match verified {
             Ok(verified) => {

@@ -20,7 +20,7 @@ mod write;
 
 pub use index::{IndexEntry, SegmentIndex};
 pub use mend::{Parts, Replacement, mend};
-pub use read::{SegmentReader, refuse_newer};
+pub use read::{Bases, SegmentReader, refuse_newer};
 pub use rewrite::{Outline, Rewritten, outline, rewrite};
 pub use scan::{Ends, FileHeader, Scanned, ends, read_found, scan};
 pub use verify::{Verified, verify};
@@ -35,8 +35,11 @@ use crate::units::SegmentId;
 pub const SEGMENT_LEN_TARGET: u64 = 128 * 1024 * 1024;
 /// Records at which it is, too: bounds the memory that its index takes.
 pub const RECORD_COUNT_MAX: u32 = 128 * 1024;
-/// The file format of segments that this version writes and knows.
-pub const FORMAT: u16 = 1;
+/// The newest file format of segments that this version knows: that of segments with blocks that
+/// are encoded against others. Versions that know none of those refuse such a segment as a whole.
+pub const FORMAT: u16 = 2;
+/// The file format of all other segments, and of every trailer.
+const FORMAT_MIN: u16 = 1;
 
 const FILE_HEADER_LEN: usize = 64;
 const FILE_MAGIC: [u8; 8] = *b"CAIRNSEG";

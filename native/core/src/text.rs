@@ -13,7 +13,8 @@ use crate::digest::{Context, Digest};
 use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{File, Files};
 
-/// The format of every JSON file that this version writes, and the newest that it reads.
+/// The format of every JSON file that this version writes, and the newest that it reads; manifests
+/// have one more.
 pub const FORMAT: u64 = 1;
 /// Longest JSON file that is read, in bytes.
 const LEN_MAX: usize = 16 * 1024 * 1024;
@@ -40,11 +41,19 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// # Errors
 /// `TooNew` for a later format, whatever else it holds; `Corrupt`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
+    decode_up_to(FORMAT, bytes, path)
+}
+
+/// As [`decode`], of a file whose newest format is `known`.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_up_to<T: DeserializeOwned>(known: u64, bytes: &[u8], path: &Path) -> Result<T> {
     let value: Result<serde_json::Value> =
         serde_json::from_slice(bytes).map_err(|error| corrupt(path, Damage::Json(error.to_string())));
     let format = value.as_ref().ok().and_then(|value| value.get("format")?.as_u64());
-    if let Some(found) = format.filter(|&found| found > FORMAT) {
-        return Err(Error::TooNew { path: path.to_owned(), found, known: FORMAT });
+    if let Some(found) = format.filter(|&found| found > known) {
+        return Err(Error::TooNew { path: path.to_owned(), found, known });
     }
     if !checksum_matches(bytes) {
         return Err(corrupt(path, Damage::Checksum));
@@ -57,17 +66,25 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T> {
 /// # Errors
 /// As [`decode`], `NotFound`, `Io`.
 pub fn read<T: DeserializeOwned>(files: &dyn Files, path: &Path) -> Result<T> {
+    decode(&bytes_of(files, path)?, path)
+}
+
+/// The bytes of a file, to be decoded.
+///
+/// # Errors
+/// `Corrupt` where it is too long for such a file, `NotFound`, `Io`.
+pub fn bytes_of(files: &dyn Files, path: &Path) -> Result<Vec<u8>> {
     match files.read(path, LEN_MAX) {
         Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(too_long(path)),
-        other => decode(&other.at("reading", path)?, path),
+        other => other.at("reading", path),
     }
 }
 
-/// Reads and decodes an open file, which was opened at `path`.
+/// As [`bytes_of`], of an open file, which was opened at `path`.
 ///
 /// # Errors
-/// As [`decode`], `Io`.
-pub fn read_open<T: DeserializeOwned>(file: &dyn File, path: &Path) -> Result<T> {
+/// As there.
+pub fn bytes_of_open(file: &dyn File, path: &Path) -> Result<Vec<u8>> {
     let len = file.len().at("reading", path)?;
     let Some(len) = usize::try_from(len).ok().filter(|&len| len <= LEN_MAX) else {
         return Err(too_long(path));
@@ -75,7 +92,7 @@ pub fn read_open<T: DeserializeOwned>(file: &dyn File, path: &Path) -> Result<T>
     let mut bytes = vec![0; len];
     let count = file.read_at(&mut bytes, 0).at("reading", path)?;
     bytes.truncate(count);
-    decode(&bytes, path)
+    Ok(bytes)
 }
 
 fn too_long(path: &Path) -> Error {

@@ -20,11 +20,11 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::Control;
 use crate::manifest::Manifest;
-use crate::map::{Fanout, Page, PagePointer, PageSource, Place};
+use crate::map::{BlockPointer, Fanout, Page, PagePointer, PageSource, Place};
 use crate::record::Kind;
 use crate::records::{CacheBudget, Caches, Records};
 use crate::revision::RevisionId;
-use crate::segment::{RECORD_COUNT_MAX, SegmentReader};
+use crate::segment::{Bases, RECORD_COUNT_MAX, SegmentReader};
 use crate::units::{BlockIndex, SegmentId};
 
 /// Records whose digests are held in memory at once.
@@ -42,6 +42,14 @@ pub struct Broken {
     pub kind: Kind,
     /// What its plain bytes hash to.
     pub digest: Digest,
+    /// It is sound itself: the block that it is encoded against is not.
+    pub waits_for_base: bool,
+}
+
+impl Broken {
+    fn of(place: Place, kind: Kind, digest: &Digest) -> Self {
+        Self { place, kind, digest: *digest, waits_for_base: false }
+    }
 }
 
 /// Bytes of images that cannot be read.
@@ -299,7 +307,7 @@ impl<'a> Walk<'a> {
             let first = u64::from(slot).saturating_mul(fanout.span(level - 1));
             if level == 1 {
                 let Some(block) = page.block(slot) else { continue };
-                if !self.is_sound(block.place, Kind::Block, &block.digest)? {
+                if !self.is_block_sound(&block)? {
                     self.push(&mut ranges, first..first + 1);
                 }
             } else if let Some(child) = page.child(slot) {
@@ -321,6 +329,44 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether a block can be read: its record and what that is encoded against. Where only the latter
+    /// is lost, both are broken, since a copy of either mends the block.
+    fn is_block_sound(&mut self, block: &BlockPointer) -> Result<bool> {
+        let is_sound = self.is_sound(block.place, Kind::Block, &block.digest)?;
+        let Some(base) = block.base.filter(|_| is_sound) else { return Ok(is_sound) };
+        let of_records = self.tags.by_segment.get(&base.segment);
+        let is_there = of_records.map(|tags| tags.get(base.ordinal.0 as usize).is_some_and(|&tag| tag != 0));
+        let comes_later = !self.tags.is_last || self.present.contains(&base.segment);
+        let is_fine = match is_there {
+            Some(is_there) => is_there && !self.suspects.contains(base),
+            None => comes_later && !self.tags.without_index.contains(&base.segment),
+        };
+        if is_fine {
+            return Ok(true);
+        }
+        let key = (block.place, block.digest.prefix());
+        if self.verdicts.get(&key) == Some(&false) {
+            return Ok(false);
+        }
+        let segment = self.records.segment(block.place.segment);
+        let told = match segment.and_then(|segment| segment.base_of(block.place.ordinal, &block.digest)) {
+            Err(error) if !error.is_unreadable() => return Err(error),
+            // The record was put back by itself, and needs no base any more.
+            Ok(None) => return Ok(true),
+            told => told.ok().flatten().filter(|told| told.place == base),
+        };
+        let is_sound = match told {
+            Some(told) => self.is_sound(base, Kind::Block, &told.digest)?,
+            None => false,
+        };
+        if !is_sound {
+            self.verdicts.insert(key, false);
+            let broken = Broken::of(block.place, Kind::Block, &block.digest);
+            self.broken.push(Broken { waits_for_base: told.is_some(), ..broken });
+        }
+        Ok(is_sound)
+    }
+
     /// Whether the record that a pointer asks for is there; read where that is not certain.
     fn is_sound(&mut self, place: Place, kind: Kind, digest: &Digest) -> Result<bool> {
         if let Some(of_records) = self.tags.by_segment.get(&place.segment) {
@@ -335,7 +381,7 @@ impl<'a> Walk<'a> {
             let is_sound = self.reads(place, kind, digest)?;
             self.verdicts.insert(key, is_sound);
             if !is_sound {
-                self.broken.push(Broken { place, kind, digest: *digest });
+                self.broken.push(Broken::of(place, kind, digest));
             }
             return Ok(is_sound);
         }
@@ -353,14 +399,19 @@ impl<'a> Walk<'a> {
 
     fn note(&mut self, place: Place, kind: Kind, digest: &Digest) {
         if self.verdicts.insert((place, digest.prefix()), false).is_none() {
-            self.broken.push(Broken { place, kind, digest: *digest });
+            self.broken.push(Broken::of(place, kind, digest));
         }
     }
 
     fn reads(&self, place: Place, kind: Kind, digest: &Digest) -> Result<bool> {
         let read = self.records.segment(place.segment).and_then(|segment| {
-            // The decoded bytes are not wanted.
-            segment.read(place.ordinal, kind, digest).map(drop)
+            let base = if kind == Kind::Block { segment.base_of(place.ordinal, digest)? } else { None };
+            match base.map(|base| self.records.base(&base)) {
+                // That one is looked at by itself.
+                Some(Err(error)) if error.is_unreadable() => Ok(()),
+                // The decoded bytes are not wanted.
+                _ => segment.read(place.ordinal, kind, digest, Some(&self.records)).map(drop),
+            }
         });
         match read {
             Ok(()) => Ok(true),

@@ -117,6 +117,23 @@ pub fn is_block_size(bytes: u32) -> bool {
     bytes.is_power_of_two() && (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&bytes)
 }
 
+/// Which record of which segment. There is no segment 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The record in it.
+    pub ordinal: Ordinal,
+}
+
+impl Place {
+    /// `None` for numbers that no record can have.
+    #[must_use]
+    pub fn new(segment: SegmentId, ordinal: Ordinal) -> Option<Self> {
+        (segment.0 != 0 && ordinal.0 <= ORDINAL_MAX).then_some(Self { segment, ordinal })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ use crate::disk::{Disk, now};
 use crate::error::{Error, Result};
 use crate::io::Files;
 use crate::map::{BlockPointer, PagePointer, PageSink, Place, UnplacedPage};
-use crate::record::Kind;
+use crate::record::{Base, Kind};
 use crate::records::Records;
 use crate::segment::{SEGMENT_LEN_TARGET, SealedSegment, SegmentWriter, temporary_path_of};
 use crate::units::SegmentId;
@@ -31,7 +31,7 @@ pub struct Known {
     records: Arc<Records>,
     index: Option<DedupIndex>,
     absent: Absent,
-    unsealed: Mutex<HashMap<Digest, Place>>,
+    unsealed: Mutex<HashMap<Digest, BlockPointer>>,
     passed_over: AtomicU64,
     met_damage: AtomicBool,
     found_damaged: Mutex<Damaged>,
@@ -66,25 +66,44 @@ impl Known {
 
     /// Where a block with this digest is stored, if that is known.
     #[must_use]
-    pub fn find(&self, digest: &Digest) -> Option<Place> {
+    pub fn find(&self, digest: &Digest) -> Option<BlockPointer> {
         self.find_unsealed(digest).or_else(|| {
             let place = self.index.as_ref()?.find(digest)?;
             if self.absent.damaged.contains(place) {
                 self.met_damage.store(true, Ordering::Relaxed);
                 return None;
             }
-            let is_there =
-                !self.absent.condemned.contains(place) && self.records.holds(place, Kind::Block, digest);
-            is_there.then_some(place)
+            let pointer = self.records.pointer_to(place, digest)?;
+            let may_go = |place| self.absent.condemned.contains(place) || !self.is_there(place);
+            (!pointer.places().any(may_go)).then_some(pointer)
         })
     }
 
-    /// Whether a record that a revision points at is there, as far as can be told without reading
-    /// it. What is not is counted.
+    /// What a block may be encoded against that comes in the place of another one: see
+    /// [`Records::base_for`]. `None` where that is damaged or missing, or may go.
+    ///
+    /// # Errors
+    /// `Io` for all but damage.
+    pub fn base_for(&self, before: &BlockPointer) -> Result<Option<(Base, Vec<u8>, u32)>> {
+        let place = before.base.unwrap_or(before.place);
+        if self.absent.condemned.contains(place) || !self.is_there(place) {
+            return Ok(None);
+        }
+        match self.records.base_for(before) {
+            Err(error) if error.is_unreadable() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn is_there(&self, place: Place) -> bool {
+        !self.absent.damaged.contains(place) && self.absent.present.binary_search(&place.segment).is_ok()
+    }
+
+    /// Whether the records that a pointer of a revision needs are there, as far as can be told without
+    /// reading them. Where they are not, that is counted.
     #[must_use]
-    pub fn is_sound(&self, place: Place) -> bool {
-        let is_sound =
-            !self.absent.damaged.contains(place) && self.absent.present.binary_search(&place.segment).is_ok();
+    pub fn is_sound(&self, pointer: &BlockPointer) -> bool {
+        let is_sound = pointer.places().all(|place| self.is_there(place));
         if !is_sound {
             self.passed_over.fetch_add(1, Ordering::Relaxed);
         }
@@ -97,7 +116,7 @@ impl Known {
     /// # Errors
     /// `Io` for all but damage.
     pub fn reads_back(&self, pointer: &BlockPointer, expected: &[u8], buffer: &mut Vec<u8>) -> Result<bool> {
-        if self.find_unsealed(&pointer.digest) == Some(pointer.place) {
+        if self.find_unsealed(&pointer.digest) == Some(*pointer) {
             // Written by this backup, of bytes that were compared by their digest a moment ago.
             return Ok(true);
         }
@@ -152,11 +171,11 @@ impl Known {
         self.lock_unsealed().clear();
     }
 
-    fn find_unsealed(&self, digest: &Digest) -> Option<Place> {
+    fn find_unsealed(&self, digest: &Digest) -> Option<BlockPointer> {
         self.lock_unsealed().get(digest).copied()
     }
 
-    fn lock_unsealed(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Place>> {
+    fn lock_unsealed(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, BlockPointer>> {
         self.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -171,6 +190,8 @@ pub struct EncodedBlock {
     pub codec: Codec,
     /// The encoded bytes.
     pub payload: Vec<u8>,
+    /// What it is encoded against.
+    pub base: Option<Place>,
 }
 
 /// Where segments are sealed.
@@ -240,9 +261,9 @@ impl RecordWriter {
     ///
     /// # Errors
     /// Of the file system; the backup must then be given up.
-    pub fn write_block(&mut self, block: &EncodedBlock) -> Result<Place> {
-        if let Some(place) = self.known.find_unsealed(&block.digest) {
-            return Ok(place);
+    pub fn write_block(&mut self, block: &EncodedBlock) -> Result<BlockPointer> {
+        if let Some(pointer) = self.known.find_unsealed(&block.digest) {
+            return Ok(pointer);
         }
         let place = self.append(
             Lane::Blocks,
@@ -252,8 +273,9 @@ impl RecordWriter {
             block.plain_len,
             &block.payload,
         )?;
-        self.known.lock_unsealed().insert(block.digest, place);
-        Ok(place)
+        let pointer = BlockPointer { digest: block.digest, place, base: block.base };
+        self.known.lock_unsealed().insert(block.digest, pointer);
+        Ok(pointer)
     }
 
     /// Bytes of all segments so far.

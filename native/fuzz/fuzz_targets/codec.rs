@@ -1,4 +1,4 @@
-//! Any payload of any codec into any length, and any bytes there and back.
+//! Any payload of any codec into any length, and any bytes there and back; against a base, too.
 #![no_main]
 
 use cairn_core::codec::{self, Codec};
@@ -13,6 +13,16 @@ fuzz_target!(|input: (u8, u32, &[u8])| {
         let mut again = vec![0x5a; plain.len()];
         assert_eq!(codec::decode_into(wanted, bytes, &mut again), decoded);
         assert!(plain == again, "all of it was filled");
+    }
+    let (base, frame) = bytes.split_at(bytes.len() / 2);
+    if codec::decode_against(base, frame, &mut plain).is_ok() {
+        let mut again = vec![0x5a; plain.len()];
+        assert!(codec::decode_against(base, frame, &mut again).is_ok() && plain == again);
+    }
+    if let Some(against) = codec::encode_against(base, frame, bytes.len()) {
+        let mut back = vec![0; frame.len()];
+        codec::decode_against(base, &against, &mut back).expect("what was encoded is decoded");
+        assert!(back == frame);
     }
     let (codec, payload) = codec::encode(wanted, bytes);
     assert!(payload.len() <= bytes.len());

@@ -72,12 +72,12 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// The record, as a page or a block, whichever it is.
 fn read(reader: &SegmentReader, entry: &IndexEntry) -> Option<Vec<u8>> {
-    let plain = reader.read(entry.ordinal, entry.kind, &entry.digest).ok()?;
+    let plain = reader.read(entry.ordinal, entry.kind, &entry.digest, None).ok()?;
     let mut again = vec![0; plain.len()];
-    reader.read_into(entry.ordinal, entry.kind, &entry.digest, &mut again).expect("it was just read");
+    reader.read_into(entry.ordinal, entry.kind, &entry.digest, None, &mut again).expect("it was just read");
     assert!(again == plain);
     assert!(reader.holds(entry.ordinal, entry.kind, &entry.digest));
     let other = if entry.kind == Kind::Block { Kind::Page } else { Kind::Block };
-    assert!(reader.read(entry.ordinal, other, &entry.digest).is_err());
+    assert!(reader.read(entry.ordinal, other, &entry.digest, None).is_err());
     Some(plain)
 }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -23,6 +24,7 @@ use crate::units::SegmentId;
 use crate::write::{EncodedBlock, Known, RecordWriter};
 
 use super::feed::{Content, Feed, Piece};
+use super::prefix::Prefixes;
 use super::{Source, parent_map};
 
 /// Pieces under way for each thread.
@@ -45,6 +47,8 @@ pub(super) struct Scanned {
     pub(super) map: MapRoot,
     pub(super) highest: SegmentId,
     pub(super) counters: Counters,
+    /// A block that is new in the map is encoded against another one.
+    pub(super) has_bases: bool,
     pub(super) consistency: Consistency,
     /// Sees writers to the source that can be read again.
     pub(super) witness: Option<Witness>,
@@ -94,7 +98,16 @@ fn pass(
     job.control.enter(Phase::Reading);
     let witness = if let Source::Path(path) = &*source { Some(path.witness()) } else { None };
     let feed = Feed::new(source, block_size, threads as u64 * WINDOW_PER_THREAD, job.control);
-    let worker = Worker { job, start: &start, feed: &feed, block_size, codec: job.disk.file().codec };
+    let has_bases = AtomicBool::new(false);
+    let worker = Worker {
+        job,
+        start: &start,
+        feed: &feed,
+        block_size,
+        codec: job.disk.file().codec,
+        prefixes: Prefixes::default(),
+        has_bases: &has_bases,
+    };
     let (mut counters, map, size_bytes) = in_order(&worker, threads, writer, start)?;
     let (_, holes_skipped) = feed.totals();
     job.control.enter(Phase::Sealing);
@@ -103,7 +116,8 @@ fn pass(
     counters.stored_bytes = writer.stored_bytes();
     job.control.set_stored(counters.stored_bytes);
     let highest = writer.highest();
-    Ok(Scanned { size_bytes, map, highest, counters, consistency, witness, holes_skipped, notes })
+    let has_bases = has_bases.into_inner();
+    Ok(Scanned { size_bytes, map, highest, counters, has_bases, consistency, witness, holes_skipped, notes })
 }
 
 /// What can be said of the source after it was read.
@@ -207,7 +221,7 @@ fn settle(
     findings: &Findings,
     counters: &mut Counters,
 ) -> Result<()> {
-    let cleared = enter(updater, findings)?;
+    let cleared = enter(worker, updater, findings)?;
     counters.read_bytes += findings.read_bytes;
     counters.zero_bytes += findings.zero_bytes;
     counters.changed_bytes += findings.changed_bytes + cleared * u64::from(worker.block_size);
@@ -219,15 +233,20 @@ fn settle(
 }
 
 /// Stores what is new in a piece and puts it in the map. Returns the blocks that a hole cleared.
-fn enter(updater: &mut Updater<'_, Records, RecordWriter>, findings: &Findings) -> Result<u64> {
+fn enter(
+    worker: &Worker<'_, '_>,
+    updater: &mut Updater<'_, Records, RecordWriter>,
+    findings: &Findings,
+) -> Result<u64> {
     for (block, change) in &findings.changes {
         let pointer = match change {
             Change::Zero => None,
             Change::Known(pointer) => Some(*pointer),
-            Change::New(new) => {
-                Some(BlockPointer { digest: new.digest, place: updater.sink().write_block(new)? })
-            }
+            Change::New(new) => Some(updater.sink().write_block(new)?),
         };
+        if pointer.is_some_and(|pointer| pointer.base.is_some()) {
+            worker.has_bases.store(true, Ordering::Relaxed);
+        }
         updater.set(*block, pointer)?;
     }
     findings.hole.clone().map_or(Ok(0), |blocks| updater.clear(blocks))
@@ -239,6 +258,8 @@ struct Worker<'a, 'b> {
     feed: &'a Feed<'b>,
     block_size: u32,
     codec: Codec,
+    prefixes: Prefixes,
+    has_bases: &'a AtomicBool,
 }
 
 /// Stops the feed when a thread panics, so that no other waits for its piece for ever.
@@ -314,26 +335,37 @@ impl Worker<'_, '_> {
                 findings.changed_bytes += block.len() as u64;
             }
             let is_sound = match parent.filter(|_| !is_changed) {
-                Some(parent) => self.job.known.is_sound(parent.place) && self.reads_back(&parent, block)?,
+                Some(parent) => self.job.known.is_sound(&parent) && self.reads_back(&parent, block)?,
                 None => false,
             };
             if !is_sound {
-                findings.changes.push((index, self.change(digest, block)?));
+                let before = parent.filter(|_| is_changed);
+                findings.changes.push((index, self.change(digest, block, before.as_ref())?));
             }
         }
         Ok(())
     }
 
-    fn change(&self, digest: Digest, block: &[u8]) -> Result<Change> {
-        if let Some(place) = self.job.known.find(&digest) {
-            let pointer = BlockPointer { digest, place };
-            if self.reads_back(&pointer, block)? {
-                return Ok(Change::Known(pointer));
-            }
+    /// How a block comes into the store that is not what the parent has there, or has no more.
+    fn change(&self, digest: Digest, block: &[u8], before: Option<&BlockPointer>) -> Result<Change> {
+        if let Some(pointer) = self.job.known.find(&digest)
+            && self.reads_back(&pointer, block)?
+        {
+            return Ok(Change::Known(pointer));
         }
-        let (codec, payload) = codec::encode(self.codec, block);
         let plain_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
-        Ok(Change::New(EncodedBlock { digest, plain_len, codec, payload }))
+        let against = match before.filter(|_| self.codec == Codec::Zstd) {
+            Some(before) => self.prefixes.encode(self.job.known, before, block)?,
+            None => None,
+        };
+        let (codec, payload, base) = match against {
+            Some((base, payload)) => (Codec::ZstdPrefix, payload, Some(base)),
+            None => {
+                let (codec, payload) = codec::encode(self.codec, block);
+                (codec, payload, None)
+            }
+        };
+        Ok(Change::New(EncodedBlock { digest, plain_len, codec, payload, base }))
     }
 
     /// Whether a record that is stored holds these bytes: taken for granted unless it was asked for.

@@ -108,7 +108,7 @@ fn walk(
         control.add_read(page.memory_len() as u64);
         if level == 1 {
             let blocks = (0..map.fanout.entries()).filter_map(|slot| page.block(slot));
-            blocks.for_each(|block| live.insert(block.place));
+            blocks.for_each(|block| block.places().for_each(|place| live.insert(place)));
         } else {
             // The leftmost is taken first, in the order in which pages were written.
             let children = (0..map.fanout.entries()).rev().filter_map(|slot| page.child(slot));

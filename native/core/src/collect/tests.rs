@@ -268,7 +268,7 @@ impl Lab {
         for id in self.revisions.keys() {
             let image = self.open(id);
             let blocks = image.pointers(0..image.geometry().block_count()).unwrap();
-            places.extend(blocks.into_iter().flatten().map(|pointer| pointer.place));
+            places.extend(blocks.iter().flatten().flat_map(|pointer| pointer.places()));
             let map = image.map();
             pages(&records, map.root, map.height, map.fanout, &mut places);
         }
@@ -298,6 +298,11 @@ impl Lab {
             // Few contents, so that what was dropped comes back, and is found or condemned.
             let content = random.below(60) as u64;
             let bytes = &mut self.image[block * BLOCK..end];
+            if random.one_in(3) {
+                // So little that it is encoded against what was there.
+                bytes[bytes.len() / 2] = content as u8;
+                continue;
+            }
             let mut fill = Random(content);
             bytes.fill_with(|| if content == 0 { 0 } else { fill.next() as u8 });
         }

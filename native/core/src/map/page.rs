@@ -4,43 +4,30 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | version, 1 |
+//! | 0 | 1 | version: 1, or 2 for a page of level 1 where blocks are encoded against others |
 //! | 1 | 1 | level: 1 points at blocks |
 //! | 2 | 1 | log2 of the fan-out |
 //! | 3 | 1 | reserved, 0 |
 //! | 4 | fan-out / 8 | which entries are there, bit `i % 8` of byte `i / 8` |
+//! | then, in version 2 | fan-out / 8 | which of these have a base, at least one |
 //! | then | 40 each | level 1: digest 32, segment 4, ordinal 3, flags 1 |
-//! | or | 56 each | above: the same 40, the copy's segment 4 and ordinal 4 (0, 0 for none), allocated blocks 8 |
+//! | last, in version 2 | 8 each | segment 4 and ordinal 4 of the bases, in order |
+//! | or, above level 1 | 56 each | above: the same 40, the copy's segment 4 and ordinal 4 (0, 0 for none), allocated blocks 8 |
 //!
 //! The encoding of a page is unique, so equal pages have equal digests. A page without entries is
 //! never stored.
 
 use crate::digest::{Context, Digest};
-use crate::units::{ORDINAL_MAX, Ordinal, SegmentId};
+use crate::units::{Ordinal, Place, SegmentId};
 
 use super::{Fanout, HEIGHT_MAX};
 
 const VERSION: u8 = 1;
+const VERSION_WITH_BASES: u8 = 2;
 const PREFIX_LEN: usize = 4;
 const BLOCK_ENTRY_LEN: usize = 40;
 const PAGE_ENTRY_LEN: usize = 56;
-
-/// Which record of which segment. There is no segment 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The segment.
-    pub segment: SegmentId,
-    /// The record in it.
-    pub ordinal: Ordinal,
-}
-
-impl Place {
-    /// `None` for numbers that no record can have.
-    #[must_use]
-    pub fn new(segment: SegmentId, ordinal: Ordinal) -> Option<Self> {
-        (segment.0 != 0 && ordinal.0 <= ORDINAL_MAX).then_some(Self { segment, ordinal })
-    }
-}
+const BASE_ENTRY_LEN: usize = 8;
 
 /// What a block must hash to, and where it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +36,16 @@ pub struct BlockPointer {
     pub digest: Digest,
     /// Its record.
     pub place: Place,
+    /// The record that it is encoded against, which must stay as long as this one; none where it is
+    /// encoded by itself.
+    pub base: Option<Place>,
+}
+
+impl BlockPointer {
+    /// The records that are needed to read the block.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::once(self.place).chain(self.base)
+    }
 }
 
 /// What a page must hash to, where it is stored, and how much is beneath it.
@@ -84,6 +81,7 @@ pub struct Page {
     level: u8,
     fanout: Fanout,
     allocated: u64,
+    has_bases: bool,
     bytes: Box<[u8]>,
 }
 
@@ -99,6 +97,13 @@ impl Entry {
         match self {
             Entry::Block(_) => 1,
             Entry::Page(page) => page.allocated,
+        }
+    }
+
+    fn base(&self) -> Option<Place> {
+        match self {
+            Entry::Block(block) => block.base,
+            Entry::Page(_) => None,
         }
     }
 
@@ -119,17 +124,23 @@ impl Page {
     pub fn decode(bytes: Box<[u8]>, level: u8, fanout: Fanout) -> Result<Self, PageError> {
         let &[version, found_level, found_fanout, reserved] =
             bytes.first_chunk::<PREFIX_LEN>().ok_or(PageError::Shape)?;
-        if version != VERSION {
+        let has_bases = version == VERSION_WITH_BASES;
+        if version != VERSION && !has_bases {
             return Err(PageError::Version);
         }
         let shape = found_level == level && found_fanout == fanout.log2() && reserved == 0;
-        if !shape || !(1..=HEIGHT_MAX).contains(&level) {
+        if !shape || !(1..=HEIGHT_MAX).contains(&level) || (has_bases && level != 1) {
             return Err(PageError::Shape);
         }
-        let mut page = Self { level, fanout, allocated: 0, bytes };
-        let count: usize = page.bitmap().iter().map(|byte| byte.count_ones() as usize).sum();
-        if count == 0 || page.bytes.len() != page.entries_at() + count * page.entry_len() {
+        let mut page = Self { level, fanout, allocated: 0, has_bases, bytes };
+        let (count, bases) = (ones(page.bitmap()), ones(page.base_bitmap()));
+        let is_within = page.base_bitmap().iter().zip(page.bitmap()).all(|(base, there)| base & !there == 0);
+        let len = page.entries_at() + count * page.entry_len() + bases * BASE_ENTRY_LEN;
+        if count == 0 || has_bases != (bases > 0) || !is_within || page.bytes.len() != len {
             return Err(PageError::Shape);
+        }
+        if (0..bases).any(|rank| page.base_at_rank(rank).is_none()) {
+            return Err(PageError::Entry);
         }
         let mut counts = (0..count).map(|rank| page.entry_at_rank(rank).map(|entry| entry.allocated()));
         let sum = counts.try_fold(0u64, |sum, count| sum.checked_add(count?));
@@ -140,20 +151,28 @@ impl Page {
     /// Encodes entries in order of their slots; `None` when there are none.
     pub(crate) fn encode(level: u8, fanout: Fanout, entries: &[Option<Entry>]) -> Option<Vec<u8>> {
         let mut bitmap = vec![0u8; fanout.entries() as usize / 8];
+        let (mut base_bitmap, mut bases) = (bitmap.clone(), Vec::new());
         let mut body = Vec::new();
         for (slot, entry) in entries.iter().enumerate() {
             if let (Some(entry), Some(byte)) = (entry, bitmap.get_mut(slot / 8)) {
                 *byte |= 1 << (slot % 8);
                 encode_entry(&mut body, entry);
             }
+            if let (Some(base), Some(byte)) =
+                (entry.as_ref().and_then(Entry::base), base_bitmap.get_mut(slot / 8))
+            {
+                *byte |= 1 << (slot % 8);
+                encode_place(&mut bases, base);
+            }
         }
         if body.is_empty() {
             return None;
         }
-        let mut out = vec![VERSION, level, fanout.log2(), 0];
-        out.append(&mut bitmap);
-        out.append(&mut body);
-        Some(out)
+        if bases.is_empty() {
+            base_bitmap.clear();
+        }
+        let version = if bases.is_empty() { VERSION } else { VERSION_WITH_BASES };
+        Some([vec![version, level, fanout.log2(), 0], bitmap, base_bitmap, body, bases].concat())
     }
 
     /// 1 for pages of block pointers.
@@ -190,6 +209,12 @@ impl Page {
         self.entry(slot)?.page()
     }
 
+    /// Whether a block of a level-1 page is encoded against another one.
+    #[must_use]
+    pub fn has_bases(&self) -> bool {
+        self.has_bases
+    }
+
     /// Blocks stored beneath this page.
     #[must_use]
     pub fn allocated(&self) -> u64 {
@@ -197,23 +222,37 @@ impl Page {
     }
 
     pub(crate) fn entry(&self, slot: u32) -> Option<Entry> {
-        let (byte_at, bit) = (slot as usize / 8, slot % 8);
-        let bitmap = self.bitmap();
-        let byte = *bitmap.get(byte_at)?;
-        if byte >> bit & 1 == 0 {
-            return None;
+        let entry = self.entry_at_rank(rank(self.bitmap(), slot)?)?;
+        match (entry, rank(self.base_bitmap(), slot)) {
+            (Entry::Block(block), Some(rank)) => {
+                Some(Entry::Block(BlockPointer { base: Some(self.base_at_rank(rank)?), ..block }))
+            }
+            (entry, _) => Some(entry),
         }
-        let before: u32 = bitmap.iter().take(byte_at).map(|byte| byte.count_ones()).sum();
-        let below = u32::from(byte) & ((1 << bit) - 1);
-        self.entry_at_rank((before + below.count_ones()) as usize)
     }
 
     fn bitmap(&self) -> &[u8] {
-        self.bytes.get(PREFIX_LEN..self.entries_at()).unwrap_or(&[])
+        self.bytes.get(PREFIX_LEN..PREFIX_LEN + self.bitmap_len()).unwrap_or(&[])
+    }
+
+    /// Empty in a page without bases.
+    fn base_bitmap(&self) -> &[u8] {
+        self.bytes.get(PREFIX_LEN + self.bitmap_len()..self.entries_at()).unwrap_or(&[])
+    }
+
+    fn bitmap_len(&self) -> usize {
+        self.fanout.entries() as usize / 8
     }
 
     fn entries_at(&self) -> usize {
-        PREFIX_LEN + self.fanout.entries() as usize / 8
+        PREFIX_LEN + self.bitmap_len() * if self.has_bases { 2 } else { 1 }
+    }
+
+    fn base_at_rank(&self, rank: usize) -> Option<Place> {
+        let at = self.bytes.len().checked_sub((ones(self.base_bitmap()) - rank) * BASE_ENTRY_LEN)?;
+        let (segment, rest) = self.bytes.get(at..)?.split_first_chunk::<4>()?;
+        let ordinal = rest.first_chunk::<4>()?;
+        Place::new(SegmentId(u32::from_le_bytes(*segment)), Ordinal(u32::from_le_bytes(*ordinal)))
     }
 
     fn entry_len(&self) -> usize {
@@ -232,7 +271,7 @@ impl Page {
             Ordinal(u32::from_le_bytes(*ordinal_and_flags)),
         )?;
         if self.level == 1 {
-            return Some(Entry::Block(BlockPointer { digest, place }));
+            return Some(Entry::Block(BlockPointer { digest, place, base: None }));
         }
         let (copy_segment, rest) = rest.split_first_chunk::<4>()?;
         let (copy_ordinal, rest) = rest.split_first_chunk::<4>()?;
@@ -250,6 +289,18 @@ impl Page {
     }
 }
 
+/// How many bits before `slot` are set, where that of `slot` is.
+fn rank(bitmap: &[u8], slot: u32) -> Option<usize> {
+    let (byte_at, bit) = (slot as usize / 8, slot % 8);
+    let byte = *bitmap.get(byte_at)?;
+    let below = u32::from(byte) & ((1 << bit) - 1);
+    (byte >> bit & 1 == 1).then(|| ones(bitmap.get(..byte_at).unwrap_or(&[])) + below.count_ones() as usize)
+}
+
+fn ones(bitmap: &[u8]) -> usize {
+    bitmap.iter().map(|byte| byte.count_ones() as usize).sum()
+}
+
 /// Digest of a page's plain bytes.
 pub(crate) fn page_digest(bytes: &[u8]) -> Digest {
     Digest::of(Context::Page, bytes)
@@ -261,11 +312,15 @@ fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
         Entry::Page(page) => (page.digest, page.place),
     };
     out.extend_from_slice(&digest.0);
-    out.extend_from_slice(&place.segment.0.to_le_bytes());
-    out.extend_from_slice(&place.ordinal.0.to_le_bytes());
+    encode_place(out, place);
     if let Entry::Page(page) = entry {
         out.extend_from_slice(&page.copy.map_or(0, |copy| copy.segment.0).to_le_bytes());
         out.extend_from_slice(&page.copy.map_or(0, |copy| copy.ordinal.0).to_le_bytes());
         out.extend_from_slice(&page.allocated.to_le_bytes());
     }
+}
+
+fn encode_place(out: &mut Vec<u8>, place: Place) {
+    out.extend_from_slice(&place.segment.0.to_le_bytes());
+    out.extend_from_slice(&place.ordinal.0.to_le_bytes());
 }

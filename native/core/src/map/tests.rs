@@ -46,7 +46,8 @@ fn fanout() -> Fanout {
 
 fn pointer(content: u32) -> BlockPointer {
     let digest = Digest::of(Context::Block, &content.to_le_bytes());
-    BlockPointer { digest, place: Place::new(SegmentId(9), Ordinal(content % 1000)).unwrap() }
+    let base = (content % 3 == 0).then(|| Place::new(SegmentId(7), Ordinal(content % 500)).unwrap());
+    BlockPointer { digest, place: Place::new(SegmentId(9), Ordinal(content % 1000)).unwrap(), base }
 }
 
 #[derive(Clone, Debug)]
@@ -292,4 +293,30 @@ fn an_unchanged_map_keeps_its_root() {
     );
     let again = apply(&pages, root, &mut model, &[Step::Set(5, 5), Step::Zero(77)], 6000);
     assert_eq!(again, root);
+}
+
+#[test]
+fn a_page_has_bases_only_where_a_block_does_and_in_one_way() {
+    let entry = |content: u32| Some(page::Entry::Block(pointer(content)));
+    let plain = Page::encode(1, fanout(), &[None, entry(1), entry(2)]).unwrap();
+    assert_eq!((plain[0], plain.len()), (1, 4 + 4 + 2 * 40));
+    let good = Page::encode(1, fanout(), &[entry(3), entry(1), None, entry(6)]).unwrap();
+    assert_eq!((good[0], good.len()), (2, 4 + 4 + 4 + 3 * 40 + 2 * 8));
+    let page = Page::decode(good.clone().into(), 1, fanout()).unwrap();
+    let found: Vec<_> = (0..5).map(|slot| page.block(slot)).collect();
+    assert_eq!(found, [Some(pointer(3)), Some(pointer(1)), None, Some(pointer(6)), None]);
+    assert!(page.has_bases());
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        Page::decode(bad.into(), 1, fanout()).is_err()
+    };
+    assert!(refused(&|page| page[8] |= 4), "a base of a block that is not there");
+    assert!(refused(&|page| page[8] = 0), "no base at all");
+    assert!(refused(&|page| page.truncate(page.len() - 8)));
+    assert!(refused(&|page| page.extend([0; 8])));
+    let at = good.len() - 8;
+    assert!(refused(&|page| page[at..at + 4].fill(0)), "there is no segment 0");
+    let higher = [vec![2, 2], good[2..].to_vec()].concat();
+    assert!(Page::decode(higher.into(), 2, fanout()).is_err());
 }

@@ -13,6 +13,7 @@ use crate::image::Image;
 use crate::io::{OsFiles, ReadAt};
 use crate::job::{Control, Phase};
 use crate::record::Kind;
+use crate::records::{CacheBudget, Caches, Records};
 use crate::segment::SegmentReader;
 use crate::source::{AlignedBuffer, PathSource};
 use crate::units::{BlockIndex, Geometry};
@@ -162,8 +163,13 @@ fn seek_in_disk(
     let disk = Disk::open_to_read(files.clone(), directory);
     let segments = disk.as_ref().map_or_else(|_| Vec::new(), |disk| disk.segments().unwrap_or_default());
     let mut buffer = vec![0; geometry.block_size() as usize];
-    for (id, disk) in segments.into_iter().rev().zip(std::iter::repeat(disk.as_ref().ok())) {
-        let Some(disk) = disk.filter(|_| !wanted.is_empty()) else { break };
+    let Ok(disk) = disk else { return Ok(in_order(wanted)) };
+    let caches = Caches::new(CacheBudget { pages_bytes: 0, blocks_bytes: 0 });
+    let records = Records::new(files.clone(), disk.paths().segments(), Arc::new(caches));
+    for id in segments.into_iter().rev() {
+        if wanted.is_empty() {
+            break;
+        }
         control.check()?;
         let opened = SegmentReader::open_with_entries(&*files, &disk.paths().segments(), id);
         let Ok((reader, entries)) = opened else { continue };
@@ -174,16 +180,21 @@ fn seek_in_disk(
             };
             let len = geometry.len_of(BlockIndex(block)) as usize;
             let bytes = buffer.get_mut(..len).unwrap_or(&mut []);
-            if reader.read_into(entry.ordinal, Kind::Block, &entry.digest, bytes).is_ok() {
+            if reader.read_into(entry.ordinal, Kind::Block, &entry.digest, Some(&records), bytes).is_ok() {
                 for slot in wanted.remove(&entry.digest).unwrap_or_default() {
                     put(&slot, bytes, &origin)?;
                 }
             }
         }
     }
+    Ok(in_order(wanted))
+}
+
+/// What was not found, in the order of the target.
+fn in_order(wanted: HashMap<Digest, Vec<Slot>>) -> Vec<Slot> {
     let mut left: Vec<Slot> = wanted.into_values().flatten().collect();
     left.sort_unstable_by_key(|slot| slot.target_offset);
-    Ok(left)
+    left
 }
 
 pub(super) fn has_digest(bytes: &[u8], digest: &Digest) -> bool {

@@ -355,7 +355,7 @@ fn a_lost_map_page_costs_what_it_names_alone() {
         let (reader, entries) =
             crate::segment::SegmentReader::open_with_entries(&OsFiles, &segments, id).unwrap();
         for entry in entries.iter().filter(|entry| entry.kind == crate::record::Kind::Page) {
-            if reader.read(entry.ordinal, entry.kind, &entry.digest).is_ok_and(is_it) {
+            if reader.read(entry.ordinal, entry.kind, &entry.digest, None).is_ok_and(is_it) {
                 let file = std::fs::OpenOptions::new().write(true).open(path_of(&segments, id)).unwrap();
                 FileExt::write_all_at(&file, &[0xee; 16], u64::from(entry.offset) + 70).unwrap();
             }

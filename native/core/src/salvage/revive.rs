@@ -86,6 +86,9 @@ fn describe(
     let created_at = candidate.segment_created_at.unwrap_or_else(now).min(now());
     let allocated = candidate.root.allocated_blocks().saturating_mul(candidate.block_size_bytes.into());
     let mut manifest = provisional(disk, &candidate.root, geometry)?;
+    if weight.has_bases {
+        manifest.format = Manifest::FORMAT_WITH_BASES;
+    }
     manifest.disk = name.to_owned();
     manifest.revision = numbers.next_id(disk, created_at)?;
     manifest.sequence = numbers.sequence + 1;
@@ -195,7 +198,7 @@ fn each_place(records: &Records, map: &MapRoot, take: &mut dyn FnMut(Place)) -> 
         };
         let slots = 0..map.fanout.entries();
         if level == 1 {
-            slots.filter_map(|slot| page.block(slot)).for_each(|block| take(block.place));
+            slots.filter_map(|slot| page.block(slot)).for_each(|block| block.places().for_each(&mut *take));
         } else {
             open.extend(slots.filter_map(|slot| Some((page.child(slot)?, level - 1))));
         }

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::map::{self, ExtentState, MapRoot};
 use crate::probe::{self, Survey, TableKind};
-use crate::record::Kind;
 use crate::records::Records;
 use crate::units::{Geometry, IMAGE_SIZE_MAX, is_block_size};
 
@@ -84,8 +83,7 @@ fn block_size(disk: &Disk, records: &Records, map: &MapRoot, last: u64, last_len
 /// Bytes of a stored block, where it can be read.
 fn block_len(records: &Records, map: &MapRoot, block: u64) -> Option<u64> {
     let pointer = map::blocks(records, map, block..block + 1).ok()?.pop()??;
-    let segment = records.segment(pointer.place.segment).ok()?;
-    Some(segment.read(pointer.place.ordinal, Kind::Block, &pointer.digest).ok()?.len() as u64)
+    Some(records.block_of_any_len(&pointer).ok()?.len() as u64)
 }
 
 /// What stands on the disk about its size.

@@ -46,8 +46,8 @@ pub(super) struct PageRecord {
     pub(super) may_be_last: bool,
 }
 
-/// Whether a record is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whether a record is there; the greater, the worse.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Presence {
     Indexed,
     /// In a segment that cannot be read before it has an index again.
@@ -136,7 +136,7 @@ impl<'a> Stock<'a> {
     /// The plain bytes of a page, verified.
     pub(super) fn page_bytes(&self, place: Place, digest: &Digest) -> Result<Vec<u8>> {
         if self.is_indexed(place.segment) {
-            return self.records.segment(place.segment)?.read(place.ordinal, Kind::Page, digest);
+            return self.records.segment(place.segment)?.read(place.ordinal, Kind::Page, digest, None);
         }
         let (files, segments) = (self.disk.files(), self.disk.paths().segments());
         let pages = self.segments.get(&place.segment).map_or(&[][..], |holding| &holding.pages);

@@ -23,6 +23,8 @@ pub(super) struct Weight {
     pub(super) unindexed_records: u64,
     /// That any pointer names.
     pub(super) highest_segment: SegmentId,
+    /// A block is encoded against another one.
+    pub(super) has_bases: bool,
 }
 
 /// Weighs pages, each once, however many images share it.
@@ -73,13 +75,15 @@ impl<'a> Scales<'a> {
     }
 
     fn add_blocks(&self, page: &Page, fanout: Fanout, weight: &mut Weight) {
-        let blocks = (0..fanout.entries()).filter_map(|slot| Some((slot, page.block(slot)?.place)));
-        for (slot, place) in blocks {
-            let presence = self.stock.block(place);
+        weight.has_bases |= page.has_bases();
+        let blocks = (0..fanout.entries()).filter_map(|slot| Some((slot, page.block(slot)?)));
+        for (slot, block) in blocks {
+            let presences = block.places().map(|place| self.stock.block(place));
+            let presence = presences.max().unwrap_or(Presence::Missing);
             weight.missing_blocks += u64::from(presence == Presence::Missing);
             weight.unindexed_records += u64::from(presence == Presence::Unindexed);
             weight.blocks_end = u64::from(slot) + 1;
-            weight.name(place);
+            block.places().for_each(|place| weight.name(place));
         }
     }
 
@@ -93,6 +97,7 @@ impl<'a> Scales<'a> {
             weight.missing_pages = weight.missing_pages.saturating_add(beneath.missing_pages);
             weight.unindexed_records = weight.unindexed_records.saturating_add(beneath.unindexed_records);
             weight.highest_segment = weight.highest_segment.max(beneath.highest_segment);
+            weight.has_bases |= beneath.has_bases;
         }
         Ok(())
     }
@@ -106,19 +111,18 @@ impl Weight {
             missing_pages: 0,
             unindexed_records: 0,
             highest_segment: SegmentId(0),
+            has_bases: false,
         }
     }
 
     fn missing(pointer: &PagePointer) -> Self {
-        let Weight { unindexed_records, highest_segment, .. } = Self::none();
         // Nothing is known of its blocks but how many there are.
         let allocated = pointer.allocated;
         let weight = Self {
             blocks_end: allocated,
             missing_blocks: allocated,
             missing_pages: 1,
-            unindexed_records,
-            highest_segment,
+            ..Self::none()
         };
         weight.naming(pointer)
     }

@@ -12,7 +12,7 @@ use crate::digest::{Context, Digest};
 use crate::record::{HEADER_LEN, Kind, PLAIN_LEN_MAX};
 use crate::units::{Ordinal, SegmentId};
 
-use super::{FILE_HEADER_LEN, FORMAT, RECORD_COUNT_MAX, TRAILER_LEN, TRAILER_MAGIC};
+use super::{FILE_HEADER_LEN, FORMAT_MIN, RECORD_COUNT_MAX, TRAILER_LEN, TRAILER_MAGIC};
 
 /// Bytes of one entry.
 pub(super) const ENTRY_LEN: usize = 48;
@@ -176,7 +176,7 @@ pub(super) fn encode(
         entry.encode_to(&mut out);
     }
     out.extend_from_slice(&TRAILER_MAGIC);
-    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&FORMAT_MIN.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&segment.0.to_le_bytes());
     out.extend_from_slice(&index_offset.to_le_bytes());
@@ -195,7 +195,7 @@ impl Trailer {
         let (&[format_low, format_high, 0, 0], rest) = rest.split_first_chunk::<4>()? else {
             return None;
         };
-        if *magic != TRAILER_MAGIC || u16::from_le_bytes([format_low, format_high]) != FORMAT {
+        if *magic != TRAILER_MAGIC || u16::from_le_bytes([format_low, format_high]) != FORMAT_MIN {
             return None;
         }
         let (segment, rest) = rest.split_first_chunk::<4>()?;

@@ -2,22 +2,25 @@
 //!
 //! Pointers name a segment and an ordinal, so a record that is put back there serves every revision
 //! that points at it. What comes from another segment keeps its payload and gets a header of its new
-//! place; it is decoded and compared with its digest first. What is damaged and has no copy stays as
-//! it is, as far as it can be read: it is of no use to Cairn, but it may be to somebody.
+//! place; it is decoded and compared with its digest first. One that is encoded against another block
+//! is encoded anew by itself, since others may have the new place for their base. What is damaged and
+//! has no copy stays as it is, as far as it can be read: it is of no use to Cairn, but it may be to
+//! somebody.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use crate::codec;
+use crate::codec::{self, Codec};
 use crate::digest::Digest;
 use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{File, Files, Mode};
-use crate::record::{HEADER_LEN, Header};
+use crate::record::{Base, HEADER_LEN, Header};
 use crate::units::{Ordinal, SegmentId};
 
 use super::index::IndexEntry;
-use super::read::Opened;
+use super::read::{Bases, Opened};
 use super::rewrite::{Out, Rewritten, check, read, replace_file};
-use super::write::file_header;
+use super::write::{file_header, format_for};
 use super::{Ends, RECORD_COUNT_MAX, path_of, scan};
 
 /// A sound record of another place, and the ordinal at which it is wanted.
@@ -44,7 +47,8 @@ pub struct Parts {
 }
 
 /// Puts a file made of `parts` in the place of segment `id`, which may be gone. It is synced before
-/// it is renamed; the caller, who holds the disk's lock, syncs the directory.
+/// it is renamed; the caller, who holds the disk's lock, syncs the directory. `bases` gives the blocks
+/// that replacements are encoded against.
 ///
 /// # Errors
 /// `Corrupt` where a replacement is not sound after all, `Io`: what is there then stays as it is.
@@ -54,6 +58,7 @@ pub fn mend(
     id: SegmentId,
     disk_id: [u8; 16],
     parts: Parts,
+    bases: &dyn Bases,
 ) -> Result<Rewritten> {
     let Parts { own, hopeless, mut replacements } = parts;
     let path = path_of(segments, id);
@@ -70,7 +75,7 @@ pub fn mend(
     let created = ends.header.map_or_else(now_unix_s, |header| header.created_unix_s);
     replacements.sort_unstable_by_key(|part| (part.source, part.entry.offset));
     replace_file(files, segments, id, |out| {
-        out.append(&file_header(id, disk_id, created))?;
+        out.append(&file_header(format_for(&own), id, disk_id, created))?;
         let mut entries = Vec::with_capacity(own.len() + replacements.len());
         if let Some(old) = old.as_deref() {
             copy_raw(old, &path, own, &hopeless, out, &mut entries)?;
@@ -81,7 +86,7 @@ pub fn mend(
                 source = Some((part.source, Opened::open(files, segments, part.source)?));
             }
             if let Some((_, opened)) = &source {
-                entries.push(append_copy(opened, id, part, out)?);
+                entries.push(append_copy(opened, id, part, bases, out)?);
             }
         }
         entries.sort_unstable_by_key(|entry| entry.ordinal);
@@ -123,20 +128,38 @@ fn copy_raw(
 }
 
 /// Takes a record over from another segment, verified, with a header of its new place.
-fn append_copy(source: &Opened, id: SegmentId, part: &Replacement, out: &mut Out<'_>) -> Result<IndexEntry> {
+fn append_copy(
+    source: &Opened,
+    id: SegmentId,
+    part: &Replacement,
+    bases: &dyn Bases,
+    out: &mut Out<'_>,
+) -> Result<IndexEntry> {
     let mut bytes = vec![0; usize::try_from(part.entry.record_len()).unwrap_or(usize::MAX)];
     read(source, &mut bytes, part.entry.offset.into())?;
     let header = check(source, part.source, &part.entry, &bytes)?;
-    let payload = bytes.get(HEADER_LEN..).unwrap_or(&[]);
+    let mut payload = Cow::Borrowed(bytes.get(HEADER_LEN..).unwrap_or(&[]));
     let mut plain = vec![0; header.plain_len as usize];
-    codec::decode_into(header.codec, payload, &mut plain).map_err(|error| corrupt(&source.path, error))?;
+    let differs = || corrupt(&source.path, Damage::Digest { ordinal: part.entry.ordinal.0 });
+    let mut codec = header.codec;
+    let decoded = if codec == Codec::ZstdPrefix {
+        let (base, frame) = Base::split(&payload).ok_or_else(differs)?;
+        let decoded = codec::decode_against(&bases.base(&base)?, frame, &mut plain);
+        let (by_itself, encoded) = codec::encode(Codec::Zstd, &plain);
+        (codec, payload) = (by_itself, Cow::Owned(encoded));
+        decoded
+    } else {
+        codec::decode_into(codec, &payload, &mut plain)
+    };
+    decoded.map_err(|error| corrupt(&source.path, error))?;
     if Digest::of(header.kind.context(), &plain) != header.digest || part.ordinal.0 >= RECORD_COUNT_MAX {
-        return Err(corrupt(&source.path, Damage::Digest { ordinal: part.entry.ordinal.0 }));
+        return Err(differs());
     }
     let offset = offset_of(out, &source.path)?;
-    out.append(&Header { segment: id, ordinal: part.ordinal, ..header }.encode())?;
-    out.append(payload)?;
-    Ok(IndexEntry { ordinal: part.ordinal, offset, ..part.entry })
+    let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    out.append(&Header { segment: id, ordinal: part.ordinal, codec, payload_len, ..header }.encode())?;
+    out.append(&payload)?;
+    Ok(IndexEntry { ordinal: part.ordinal, offset, codec, payload_len, ..part.entry })
 }
 
 /// Where the next record will lie. Only entries that lie on one another could make a file so long.

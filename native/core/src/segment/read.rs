@@ -2,16 +2,17 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::codec::{self, Codec};
 use crate::digest::{Context, Digest};
 use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{File, Files, Mode};
-use crate::record::{HEADER_LEN, Header, Kind};
+use crate::record::{Base, HEADER_LEN, Header, Kind};
 use crate::units::{Ordinal, SegmentId};
 
 use super::index::{IndexEntry, SegmentIndex, Trailer};
-use super::{FILE_HEADER_LEN, FILE_MAGIC, FORMAT, TRAILER_LEN, path_of};
+use super::{FILE_HEADER_LEN, FILE_MAGIC, FORMAT, FORMAT_MIN, TRAILER_LEN, path_of};
 
 /// An open sealed segment. Reads may run at the same time; the descriptor keeps the file readable
 /// when it is renamed over or unlinked.
@@ -27,7 +28,17 @@ pub struct SegmentReader {
 const SCRATCH_LEN_KEPT: usize = 256 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Of one read, and of that of its base which it waits for.
+    static SCRATCH: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where the blocks come from that others are encoded against.
+pub trait Bases {
+    /// The plain bytes of a base, which have its digest.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is not there, or is itself encoded against another block; `NotFound`, `Io`.
+    fn base(&self, base: &Base) -> Result<Arc<[u8]>>;
 }
 
 /// What a pointer asks for, and where the index says that it is.
@@ -127,27 +138,42 @@ impl SegmentReader {
     }
 
     /// Reads a record into `plain`, whose length is what it must have: checks that its header is the
-    /// wanted one, of the wanted kind and digest, and that the decoded bytes have this digest.
+    /// wanted one, of the wanted kind and digest, and that the decoded bytes have this digest. Where
+    /// it is encoded against another block, that one comes from `bases`; without any, such a record
+    /// counts as missing.
     ///
     /// # Errors
-    /// `Corrupt`, `Io`; `plain` is then undefined.
-    pub fn read_into(&self, ordinal: Ordinal, kind: Kind, digest: &Digest, plain: &mut [u8]) -> Result<()> {
+    /// `Corrupt`, `Io`, and of `bases`; `plain` is then undefined.
+    pub fn read_into(
+        &self,
+        ordinal: Ordinal,
+        kind: Kind,
+        digest: &Digest,
+        bases: Option<&dyn Bases>,
+        plain: &mut [u8],
+    ) -> Result<()> {
         let wanted = self.find(ordinal, kind, digest)?;
         if wanted.payload_len == plain.len() {
-            return self.read_in_place(&wanted, plain);
+            return self.read_in_place(&wanted, bases, plain);
         }
-        self.fetch(&wanted, |header, payload| self.decode(header, payload, plain))
+        self.fetch(&wanted, |header, payload| self.decode(header, payload, bases, plain))
     }
 
     /// As [`Self::read_into`], where the length is not known: it is what the header says.
     ///
     /// # Errors
     /// As [`Self::read_into`].
-    pub fn read(&self, ordinal: Ordinal, kind: Kind, digest: &Digest) -> Result<Vec<u8>> {
+    pub fn read(
+        &self,
+        ordinal: Ordinal,
+        kind: Kind,
+        digest: &Digest,
+        bases: Option<&dyn Bases>,
+    ) -> Result<Vec<u8>> {
         let wanted = self.find(ordinal, kind, digest)?;
         self.fetch(&wanted, |header, payload| {
             let mut plain = vec![0; header.plain_len as usize];
-            self.decode(header, payload, &mut plain).map(|()| plain)
+            self.decode(header, payload, bases, &mut plain).map(|()| plain)
         })
     }
 
@@ -162,33 +188,32 @@ impl SegmentReader {
         wanted: &Wanted<'_>,
         use_record: impl FnOnce(&Header, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let len = HEADER_LEN + wanted.payload_len;
-            if scratch.len() < len {
-                scratch.resize(len, 0);
-            }
-            let bytes = scratch.get_mut(..len).unwrap_or(&mut []);
-            let fetched = self.fill(bytes, wanted.offset, wanted).and_then(|()| {
-                let header = self.check(bytes, wanted)?;
-                use_record(&header, bytes.get(HEADER_LEN..).unwrap_or(&[]))
-            });
-            if scratch.len() > SCRATCH_LEN_KEPT {
-                *scratch = Vec::new();
-            }
-            fetched
-        })
+        let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let len = HEADER_LEN + wanted.payload_len;
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
+        let bytes = scratch.get_mut(..len).unwrap_or(&mut []);
+        let fetched = self.fill(bytes, wanted.offset, wanted).and_then(|()| {
+            let header = self.check(bytes, wanted)?;
+            use_record(&header, bytes.get(HEADER_LEN..).unwrap_or(&[]))
+        });
+        if scratch.len() <= SCRATCH_LEN_KEPT {
+            SCRATCH.with_borrow_mut(|all| all.push(scratch));
+        }
+        fetched
     }
 
     /// Reads a payload that is as long as the block: it is the block, unless a foreign writer
     /// encoded it all the same.
-    fn read_in_place(&self, wanted: &Wanted<'_>, plain: &mut [u8]) -> Result<()> {
+    fn read_in_place(&self, wanted: &Wanted<'_>, bases: Option<&dyn Bases>, plain: &mut [u8]) -> Result<()> {
         let mut head = [0; HEADER_LEN];
         self.fill(&mut head, wanted.offset, wanted)?;
         let header = self.check(&head, wanted)?;
         self.fill(plain, wanted.offset + HEADER_LEN as u64, wanted)?;
         if header.codec != Codec::Plain {
             let payload = plain.to_vec();
-            return self.decode(&header, &payload, plain);
+            return self.decode(&header, &payload, bases, plain);
         }
         self.verify(&header, plain)
     }
@@ -208,16 +233,23 @@ impl SegmentReader {
             return Err(self.missing(wanted.ordinal));
         }
         if header.digest != *wanted.digest {
-            return Err(corrupt(&self.path, Damage::Digest { ordinal: wanted.ordinal.0 }));
+            return Err(self.differs(wanted.ordinal));
         }
         Ok(header)
     }
 
-    fn decode(&self, header: &Header, payload: &[u8], plain: &mut [u8]) -> Result<()> {
+    fn decode(&self, header: &Header, payload: &[u8], bases: Option<&dyn Bases>, plain: &mut [u8]) -> Result<()> {
         if header.plain_len as usize != plain.len() {
             return Err(self.missing(header.ordinal));
         }
-        codec::decode_into(header.codec, payload, plain).map_err(|error| corrupt(&self.path, error))?;
+        let decoded = if header.codec == Codec::ZstdPrefix {
+            let (base, frame) = Base::split(payload).ok_or_else(|| self.differs(header.ordinal))?;
+            let bases = bases.ok_or_else(|| self.missing(header.ordinal))?;
+            codec::decode_against(&bases.base(&base)?, frame, plain)
+        } else {
+            codec::decode_into(header.codec, payload, plain)
+        };
+        decoded.map_err(|error| corrupt(&self.path, error))?;
         self.verify(header, plain)
     }
 
@@ -225,7 +257,11 @@ impl SegmentReader {
         if Digest::of(header.kind.context(), plain) == header.digest {
             return Ok(());
         }
-        Err(corrupt(&self.path, Damage::Digest { ordinal: header.ordinal.0 }))
+        Err(self.differs(header.ordinal))
+    }
+
+    fn differs(&self, ordinal: Ordinal) -> Error {
+        corrupt(&self.path, Damage::Digest { ordinal: ordinal.0 })
     }
 
     fn missing(&self, ordinal: Ordinal) -> Error {
@@ -235,16 +271,34 @@ impl SegmentReader {
     /// Whether the record is there with this digest, by its header alone.
     #[must_use]
     pub fn holds(&self, ordinal: Ordinal, kind: Kind, digest: &Digest) -> bool {
-        let Some((offset, payload_len)) = self.index.find(ordinal) else { return false };
+        self.header(ordinal).is_some_and(|header| header.kind == kind && header.digest == *digest)
+    }
+
+    /// The header of a record, where it is the one that the index tells of.
+    #[must_use]
+    pub fn header(&self, ordinal: Ordinal) -> Option<Header> {
+        let (offset, payload_len) = self.index.find(ordinal)?;
         let mut bytes = [0; HEADER_LEN];
         let read = self.file.read_at(&mut bytes, u64::from(offset)).is_ok_and(|count| count == HEADER_LEN);
         let header = Header::decode(&bytes).ok().filter(|_| read);
-        header.is_some_and(|header| {
-            header.segment == self.id
-                && header.ordinal == ordinal
-                && header.kind == kind
-                && header.payload_len == payload_len
-                && header.digest == *digest
+        header.filter(|header| {
+            header.segment == self.id && header.ordinal == ordinal && header.payload_len == payload_len
+        })
+    }
+
+    /// What a block is encoded against, if it is encoded against anything. Decodes nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` where the record is not there, has another digest, or its payload is damaged so that
+    /// this cannot be told; `Io`.
+    pub fn base_of(&self, ordinal: Ordinal, digest: &Digest) -> Result<Option<Base>> {
+        let wanted = self.find(ordinal, Kind::Block, digest)?;
+        self.fetch(&wanted, |header, payload| match header.codec {
+            Codec::ZstdPrefix => match Base::split(payload) {
+                Some((base, _)) => Ok(Some(base)),
+                None => Err(self.differs(ordinal)),
+            },
+            _ => Ok(None),
         })
     }
 }
@@ -266,8 +320,8 @@ fn refuse_newer_header(bytes: &[u8], path: &Path) -> Result<()> {
     let Some((magic, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
     let Some((format, rest)) = rest.split_first_chunk::<2>() else { return Ok(()) };
     let found = u16::from_le_bytes(*format);
-    let ours = [&magic[..], &FORMAT.to_le_bytes(), rest].concat();
-    if *magic != FILE_MAGIC || found <= FORMAT || has_right_check(&ours) {
+    let is_right_as = |format: u16| has_right_check(&[&magic[..], &format.to_le_bytes(), rest].concat());
+    if *magic != FILE_MAGIC || found <= FORMAT || (FORMAT_MIN..=FORMAT).any(is_right_as) {
         return Ok(());
     }
     Err(Error::TooNew { path: path.to_owned(), found: found.into(), known: FORMAT.into() })
@@ -284,7 +338,7 @@ fn check_file_header(bytes: &[u8], id: SegmentId) -> Option<()> {
     let (&[low, high, _, _], rest) = rest.split_first_chunk::<4>()?;
     let found_id = u32::from_le_bytes(*rest.first_chunk::<4>()?);
     let good = *magic == FILE_MAGIC
-        && u16::from_le_bytes([low, high]) == FORMAT
+        && (FORMAT_MIN..=FORMAT).contains(&u16::from_le_bytes([low, high]))
         && found_id == id.0
         && has_right_check(bytes);
     good.then_some(())

@@ -32,7 +32,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::codec::{self, Codec};
+use crate::codec::Codec;
 use crate::digest::{Context, Digest};
 use crate::error::{AtPath, Damage, Error, Result, corrupt};
 use crate::io::{Files, Mode};
@@ -41,8 +41,9 @@ use crate::units::{Ordinal, SegmentId};
 
 use super::index::{ENTRY_LEN, IndexEntry, SegmentIndex, Trailer};
 use super::{
-    FILE_HEADER_LEN, FILE_MAGIC, FORMAT, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, TRAILER_LEN, path_of,
+    FILE_HEADER_LEN, FILE_MAGIC, FORMAT, FORMAT_MIN, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, TRAILER_LEN, path_of,
 };
+use super::verify::is_sound_payload;
 use window::Window;
 
 const _: () = assert!(FILE_HEADER_LEN == HEADER_LEN && TRAILER_LEN == HEADER_LEN);
@@ -132,7 +133,8 @@ pub fn ends(files: &dyn Files, segments: &Path, id: SegmentId) -> Result<Ends> {
 /// The plain bytes of a record that a scan has found, without any index.
 ///
 /// # Errors
-/// `Corrupt` unless the record is there and verifies; `NotFound` for the segment; `Io`.
+/// `Corrupt` unless the record is there and verifies, and where it is encoded against another one;
+/// `NotFound` for the segment; `Io`.
 pub fn read_found(files: &dyn Files, segments: &Path, id: SegmentId, entry: &IndexEntry) -> Result<Vec<u8>> {
     let path = path_of(segments, id);
     let file = files.open(&path, Mode::Read).at("opening", &path)?;
@@ -146,7 +148,8 @@ pub fn read_found(files: &dyn Files, segments: &Path, id: SegmentId, entry: &Ind
     }
     let payload = record.get(HEADER_LEN..).filter(|payload| payload.len() == header.payload_len as usize);
     let mut plain = Vec::new();
-    if decodes(&header, payload.ok_or_else(missing)?, &mut plain) {
+    let payload = payload.ok_or_else(missing)?;
+    if header.codec != Codec::ZstdPrefix && is_sound_payload(&header, payload, &mut plain) {
         return Ok(plain);
     }
     Err(corrupt(&path, Damage::Digest { ordinal: entry.ordinal.0 }))
@@ -158,7 +161,7 @@ impl FileHeader {
         if format > FORMAT {
             return Err(Error::TooNew { path: path.to_owned(), found: format.into(), known: FORMAT.into() });
         }
-        Ok((format == FORMAT && segment == id).then_some(header))
+        Ok((format >= FORMAT_MIN && segment == id).then_some(header))
     }
 
     /// Format, segment and the rest, where the check is right.
@@ -331,7 +334,7 @@ impl Walk<'_> {
         let len = HEADER_LEN + header.payload_len as usize;
         let payload = self.window.from(at, len)?.get(HEADER_LEN..len).unwrap_or(&[]);
         // A second frame that is passed over could cover the records that follow.
-        Ok((is_sure || is_one_frame(header.codec, payload)) && decodes(header, payload, &mut self.plain))
+        Ok((is_sure || is_one_frame(header.codec, payload)) && is_sound_payload(header, payload, &mut self.plain))
     }
 
     /// The next place at or after `at` where a header of this segment stands, or where records end.
@@ -396,13 +399,6 @@ fn entry_of(header: &Header, offset: u32) -> IndexEntry {
 /// Where a record ends in the file.
 fn end_of(entry: &IndexEntry) -> u64 {
     u64::from(entry.offset) + HEADER_LEN as u64 + u64::from(entry.payload_len)
-}
-
-/// Whether a payload decodes, into `plain`, to what its header says.
-fn decodes(header: &Header, payload: &[u8], plain: &mut Vec<u8>) -> bool {
-    plain.resize(header.plain_len as usize, 0);
-    codec::decode_into(header.codec, payload, plain).is_ok()
-        && Digest::of(header.kind.context(), plain) == header.digest
 }
 
 fn is_one_frame(codec: Codec, payload: &[u8]) -> bool {

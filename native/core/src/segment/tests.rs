@@ -27,9 +27,9 @@ fn write(directory: &Path, plains: &[Vec<u8>]) -> SealedSegment {
 
 fn read(reader: &SegmentReader, ordinal: u32, plain: &[u8]) -> crate::Result<Vec<u8>> {
     let digest = Digest::of(Context::Block, plain);
-    let found = reader.read(Ordinal(ordinal), Kind::Block, &digest);
+    let found = reader.read(Ordinal(ordinal), Kind::Block, &digest, None);
     let mut into = vec![0; plain.len()];
-    let read = reader.read_into(Ordinal(ordinal), Kind::Block, &digest, &mut into);
+    let read = reader.read_into(Ordinal(ordinal), Kind::Block, &digest, None, &mut into);
     assert_eq!(found.as_deref().ok(), read.is_ok().then_some(&into[..]), "both ways agree");
     found
 }
@@ -75,7 +75,7 @@ fn a_pointer_to_another_record_is_refused() {
     let all = plains();
     assert!(matches!(read(&reader, 4, &all[5]), Err(Error::Corrupt { damage: Damage::Digest { .. }, .. })));
     assert!(matches!(read(&reader, 20, &all[5]), Err(Error::Corrupt { damage: Damage::Missing { .. }, .. })));
-    let page = reader.read(Ordinal(5), Kind::Page, &Digest::of(Context::Block, &all[5]));
+    let page = reader.read(Ordinal(5), Kind::Page, &Digest::of(Context::Block, &all[5]), None);
     assert!(matches!(page, Err(Error::Corrupt { damage: Damage::Missing { .. }, .. })));
 }
 

@@ -15,7 +15,7 @@ use crate::record::{Header, Kind};
 use crate::units::{Ordinal, SegmentId};
 
 use super::index::{self, IndexEntry};
-use super::{FILE_HEADER_LEN, FILE_MAGIC, FORMAT, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, path_of};
+use super::{FILE_HEADER_LEN, FILE_MAGIC, FORMAT, FORMAT_MIN, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, path_of};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_LEN: usize = 1024 * 1024;
@@ -29,6 +29,8 @@ pub struct SegmentWriter {
     path: PathBuf,
     temporary: PathBuf,
     id: SegmentId,
+    disk_id: [u8; 16],
+    created_unix_s: u64,
     buffer: Vec<u8>,
     written: u64,
     writeback_from: u64,
@@ -71,8 +73,19 @@ impl SegmentWriter {
             }
         }
         let mut buffer = Vec::with_capacity(BUFFER_LEN + FILE_HEADER_LEN);
-        buffer.extend_from_slice(&file_header(id, disk_id, created_unix_s));
-        Ok(Self { file, path, temporary, id, buffer, written: 0, writeback_from: 0, entries: Vec::new() })
+        buffer.extend_from_slice(&file_header(FORMAT_MIN, id, disk_id, created_unix_s));
+        Ok(Self {
+            file,
+            path,
+            temporary,
+            id,
+            disk_id,
+            created_unix_s,
+            buffer,
+            written: 0,
+            writeback_from: 0,
+            entries: Vec::new(),
+        })
     }
 
     /// The segment's number.
@@ -133,6 +146,11 @@ impl SegmentWriter {
     /// Of the file system; the segment must then be given up and its temporary file unlinked.
     pub fn seal(mut self, files: &dyn Files) -> Result<SealedSegment> {
         self.flush()?;
+        let format = format_for(&self.entries);
+        if format != FORMAT_MIN {
+            let header = file_header(format, self.id, self.disk_id, self.created_unix_s);
+            self.file.write_all_at(&header, 0).at("writing", &self.temporary)?;
+        }
         self.file.sync().at("syncing", &self.temporary)?;
         let next_ordinal = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let tail = index::encode(self.id, &self.entries, self.written, next_ordinal);
@@ -159,12 +177,17 @@ pub(crate) fn temporary_path_of(segments: &Path, id: SegmentId) -> PathBuf {
     segments.join(format!("{id}.seg{TEMPORARY_SUFFIX}"))
 }
 
+/// The format of a segment with these records.
+pub(super) fn format_for(entries: &[IndexEntry]) -> u16 {
+    if entries.iter().any(|entry| entry.codec == Codec::ZstdPrefix) { FORMAT } else { FORMAT_MIN }
+}
+
 /// File header, 64 bytes: magic `CAIRNSEG`, format 2, reserved 2, segment 4, id of the disk 16, time
 /// of creation in seconds since 1970 8, reserved 16, check 8.
-pub(super) fn file_header(id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8> {
+pub(super) fn file_header(format: u16, id: SegmentId, disk_id: [u8; 16], created_unix_s: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(FILE_HEADER_LEN);
     out.extend_from_slice(&FILE_MAGIC);
-    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&format.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&id.0.to_le_bytes());
     out.extend_from_slice(&disk_id);

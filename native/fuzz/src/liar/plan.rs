@@ -25,6 +25,7 @@ pub struct Plan {
 pub struct Record {
     /// Which of the three segments.
     pub segment: u8,
+    /// From 192 on: against the record made so many before, where both are blocks.
     pub codec: u8,
     pub content: Content,
     pub lie: RecordLie,
@@ -44,6 +45,7 @@ pub struct Entry {
     /// In how many slots from there on it stands.
     pub repeat: u8,
     pub target: Target,
+    /// On level 1 the base that it tells; `None` for the true one, if there is one.
     pub copy: Option<Target>,
     /// The count that it tells; `None` for the true one.
     pub count: Option<u64>,

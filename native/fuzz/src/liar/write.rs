@@ -8,7 +8,7 @@ use cairn_core::io::{Files, MemoryFiles, Mode};
 use cairn_core::manifest::{Consistency, Counters, Holes, Manifest, Reading, State, Trust};
 use cairn_core::map::{Fanout, MapRoot, PagePointer, Place};
 use cairn_core::probe::Survey;
-use cairn_core::record::{Header, Kind};
+use cairn_core::record::{BASE_LEN, Base, Header, Kind};
 use cairn_core::revision::RevisionId;
 use cairn_core::segment::path_of;
 use cairn_core::text;
@@ -34,6 +34,8 @@ struct Made {
     count: u64,
     digest: Digest,
     place: Place,
+    base: Option<Place>,
+    plain: Vec<u8>,
 }
 
 /// A segment that grows.
@@ -114,9 +116,14 @@ impl Segment {
             }
         };
         let digest = Digest::of(kind.context(), &plain);
+        let against = if kind == Kind::Block { against(record.codec, &plain, made) } else { None };
+        let base = against.as_ref().map(|(place, _)| *place);
         // Decoding is slow under instrumentation, and codecs have a target of their own.
         let wanted = Codec::from_code(record.codec % 24).unwrap_or(Codec::Plain);
-        let (codec, mut payload) = codec::encode(wanted, &plain);
+        let (codec, mut payload) = match against {
+            Some((_, payload)) => (Codec::ZstdPrefix, payload),
+            None => codec::encode(wanted, &plain),
+        };
         let ordinal = Ordinal(u32::try_from(self.index.len()).ok()?);
         let mut header = Header {
             kind,
@@ -139,8 +146,17 @@ impl Segment {
         self.bytes.extend_from_slice(&encoded);
         self.bytes.extend_from_slice(&payload);
         self.index.push(index_entry(&told, offset));
-        Some(Made { kind, level, count, digest, place: Place::new(id, ordinal)? })
+        Some(Made { kind, level, count, digest, place: Place::new(id, ordinal)?, base, plain })
     }
+}
+
+/// The place of a base, which may have one itself, and the payload of a block against it.
+fn against(code: u8, plain: &[u8], made: &[Made]) -> Option<(Place, Vec<u8>)> {
+    let back = usize::from(code.checked_sub(192)?);
+    let before = made.iter().rev().nth(back)?;
+    let frame = codec::encode_against(&before.plain, plain, plain.len().checked_sub(BASE_LEN)?)?;
+    let base = Base { place: before.place, digest: before.digest };
+    Some((base.place, base.payload(&frame)))
 }
 
 fn lie(lie: &RecordLie, header: &mut Header, payload: &mut [u8]) {
@@ -156,7 +172,7 @@ fn lie(lie: &RecordLie, header: &mut Header, payload: &mut [u8]) {
         RecordLie::Kind => {
             header.kind = if header.kind == Kind::Block { Kind::Page } else { Kind::Block };
         }
-        RecordLie::Codec(code) => header.codec = Codec::from_code(code % 3).unwrap_or(header.codec),
+        RecordLie::Codec(code) => header.codec = Codec::from_code(code % 4).unwrap_or(header.codec),
         RecordLie::PlainLen(len) => header.plain_len = len,
         RecordLie::PayloadLen(len) => header.payload_len = len,
         RecordLie::Digest => header.digest.0[0] ^= 1,
@@ -185,7 +201,7 @@ pub(super) fn block(seed: u8, len: Option<u16>) -> Vec<u8> {
 
 fn page(level: u8, fanout: Fanout, entries: &[Entry], made: &[Made]) -> Option<(u64, Vec<u8>)> {
     let slots = fanout.entries() as usize;
-    let mut filled: Vec<Option<(Vec<u8>, u64)>> = vec![None; slots];
+    let mut filled: Vec<Option<(Vec<u8>, u64, Option<Place>)>> = vec![None; slots];
     for entry in entries.iter().take(slots) {
         let encoded = page_entry(level, fanout, entry, made)?;
         let first = usize::from(entry.slot) % slots;
@@ -193,33 +209,48 @@ fn page(level: u8, fanout: Fanout, entries: &[Entry], made: &[Made]) -> Option<(
             *slot = Some(encoded.clone());
         }
     }
-    let mut plain = vec![1, level, fanout.log2(), 0];
-    plain.resize(4 + slots / 8, 0);
-    let mut count = 0u64;
-    for (slot, (bytes, blocks)) in
+    let (mut bitmap, mut base_bitmap) = (vec![0; slots / 8], vec![0; slots / 8]);
+    let (mut body, mut bases, mut count) = (Vec::new(), Vec::new(), 0u64);
+    for (slot, (bytes, blocks, base)) in
         filled.into_iter().enumerate().filter_map(|(slot, entry)| Some((slot, entry?)))
     {
-        plain[4 + slot / 8] |= 1 << (slot % 8);
-        plain.extend_from_slice(&bytes);
+        bitmap[slot / 8] |= 1u8 << (slot % 8);
+        body.extend_from_slice(&bytes);
         count = count.saturating_add(blocks);
+        if let Some(base) = base {
+            base_bitmap[slot / 8] |= 1u8 << (slot % 8);
+            bases.extend_from_slice(&base.segment.0.to_le_bytes());
+            bases.extend_from_slice(&base.ordinal.0.to_le_bytes());
+        }
     }
-    Some((count, plain))
+    if bases.is_empty() {
+        base_bitmap.clear();
+    }
+    let head = vec![if bases.is_empty() { 1 } else { 2 }, level, fanout.log2(), 0];
+    Some((count, [head, bitmap, base_bitmap, body, bases].concat()))
 }
 
-fn page_entry(level: u8, fanout: Fanout, entry: &Entry, made: &[Made]) -> Option<(Vec<u8>, u64)> {
+fn page_entry(
+    level: u8,
+    fanout: Fanout,
+    entry: &Entry,
+    made: &[Made],
+) -> Option<(Vec<u8>, u64, Option<Place>)> {
     let (digest, place, true_count) = choose(entry.target, level - 1, made)?;
     let mut out = digest.0.to_vec();
     out.extend_from_slice(&place.segment.0.to_le_bytes());
     out.extend_from_slice(&place.ordinal.0.to_le_bytes());
     if level == 1 {
-        return Some((out, 1));
+        let true_base = made.iter().find(|one| one.place == place).and_then(|one| one.base);
+        let told = entry.copy.and_then(|base| choose(base, 0, made)).map(|(_, place, _)| place);
+        return Some((out, 1, told.or(true_base)));
     }
     let count = entry.count.unwrap_or(true_count).min(fanout.span(level));
     let copy = entry.copy.and_then(|copy| choose(copy, level - 1, made));
     out.extend_from_slice(&copy.as_ref().map_or(0, |copy| copy.1.segment.0).to_le_bytes());
     out.extend_from_slice(&copy.as_ref().map_or(0, |copy| copy.1.ordinal.0).to_le_bytes());
     out.extend_from_slice(&count.to_le_bytes());
-    Some((out, count))
+    Some((out, count, None))
 }
 
 /// Digest, place and blocks beneath.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec;
 use crate::io::{File, FileIdentity, Lock, MemoryFiles, ReadAt};
 use crate::record::Kind;
 use crate::segment::{SealedSegment, SegmentReader, SegmentWriter, index};
