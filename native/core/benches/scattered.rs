@@ -83,7 +83,8 @@ impl Lab {
         let places = file.metadata().unwrap().len() / len;
         let mut bytes = vec![0; len as usize];
         for number in 0..count {
-            let place = if matches!(kind, Writes::All) { number % places } else { self.random.next() % places };
+            let place =
+                if matches!(kind, Writes::All) { number % places } else { self.random.next() % places };
             let from = if matches!(kind, Writes::Copied) { self.random.next() % places } else { place };
             file.read_exact_at(&mut bytes, from * len).unwrap();
             if matches!(kind, Writes::Noise | Writes::All) {
@@ -132,7 +133,9 @@ fn main() {
             let size = first.manifest.size_bytes;
             let stored = first.manifest.counters.stored_bytes;
             let read = lab.read(&first);
-            println!("{{\"blockKib\": {kib}, \"writes\": \"first\", \"storedBytes\": {stored}, \"backupS\": {seconds:.3}, \"readS\": {read:.3}}}");
+            println!(
+                "{{\"blockKib\": {kib}, \"writes\": \"first\", \"storedBytes\": {stored}, \"backupS\": {seconds:.3}, \"readS\": {read:.3}}}"
+            );
             let rounds = match kind {
                 Writes::All => vec![(size / PAGE, PAGE)],
                 _ => vec![(64, PAGE), (1024, PAGE), (4096, PAGE), (1024, 4 * PAGE)],
@@ -143,7 +146,9 @@ fn main() {
                 let stored = taken.manifest.counters.stored_bytes;
                 let ratio = stored as f64 / (count * len) as f64;
                 let read = lab.read(&taken);
-                println!("{{\"blockKib\": {kib}, \"writes\": \"{kind:?}\", \"count\": {count}, \"len\": {len}, \"storedBytes\": {stored}, \"perChangedByte\": {ratio:.3}, \"backupS\": {seconds:.3}, \"readS\": {read:.3}}}");
+                println!(
+                    "{{\"blockKib\": {kib}, \"writes\": \"{kind:?}\", \"count\": {count}, \"len\": {len}, \"storedBytes\": {stored}, \"perChangedByte\": {ratio:.3}, \"backupS\": {seconds:.3}, \"readS\": {read:.3}}}"
+                );
             }
         }
     }

@@ -185,6 +185,33 @@ mod tests {
         assert_eq!(encode(Codec::Zstd, &[7; 4096]).0, Codec::Zstd);
     }
 
+    #[test]
+    fn a_block_like_its_base_takes_little_and_comes_back_with_that_base_alone() {
+        let mut random = crate::random::Numbers::new(7);
+        let base: Vec<u8> = (0..65_536).map(|_| random.next_u64() as u8).collect();
+        let mut block = base.clone();
+        block[20_000..24_096].fill_with(|| random.next_u64() as u8);
+        let frame = encode_against(&base, &block, 10_000).unwrap();
+        assert!(frame.len() < 4096 + 60, "{}", frame.len());
+        let mut plain = vec![0; block.len()];
+        decode_against(&base, &frame, &mut plain).unwrap();
+        assert_eq!(plain, block);
+        let mut other = base.clone();
+        other[7] ^= 1;
+        assert!(decode_against(&other, &frame, &mut plain).is_err() || plain != block);
+        assert!(decode_against(&base, &frame, &mut vec![0; 100]).is_err());
+        assert_eq!(encode_against(&base, &block, 4000), None, "it would be longer");
+    }
+
+    #[test]
+    fn what_would_be_taken_for_a_trained_dictionary_is_no_base() {
+        let mut base = vec![7; 4096];
+        let frame = encode_against(&base, &[7; 4096], 100).unwrap();
+        base[..4].copy_from_slice(&[0x37, 0xa4, 0x30, 0xec]);
+        assert_eq!(encode_against(&base, &[7; 4096], 100), None);
+        assert!(decode_against(&base, &frame, &mut [0; 4096]).is_err());
+    }
+
     proptest! {
         #[test]
         fn every_codec_gives_the_bytes_back(bytes in proptest::collection::vec(0u8..4, 0..9000), code in 0u8..3) {
@@ -199,6 +226,16 @@ mod tests {
         fn any_payload_decodes_or_gives_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..2000), code in 0u8..3, len in 0usize..5000) {
             let mut plain = vec![0; len];
             let _ = decode_into(Codec::from_code(code).unwrap(), &bytes, &mut plain);
+            let (base, frame) = bytes.split_at(bytes.len() / 2);
+            let _ = decode_against(base, frame, &mut plain);
+        }
+
+        #[test]
+        fn whatever_the_base_is_the_block_comes_back(base in proptest::collection::vec(0u8..4, 0..5000), block in proptest::collection::vec(0u8..4, 0..5000)) {
+            let frame = encode_against(&base, &block, block.len() + 100).unwrap();
+            let mut plain = vec![9; block.len()];
+            decode_against(&base, &frame, &mut plain).unwrap();
+            prop_assert_eq!(plain, block);
         }
     }
 }

@@ -580,7 +580,8 @@ mod tests {
         writer.append(Kind::Block, crate::codec::Codec::Plain, digest, len, &plain).unwrap();
         writer.seal(&files).unwrap();
         let records = records(&files);
-        let pointer = BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap(), base: None };
+        let pointer =
+            BlockPointer { digest, place: Place::new(SegmentId(1), Ordinal(0)).unwrap(), base: None };
         records.block(&pointer, BLOCK_LEN).unwrap();
         assert!(records.cached_block(&pointer, BLOCK_LEN).is_some());
     }

@@ -67,3 +67,21 @@ fn is_like(block: &[u8], base: &[u8]) -> bool {
     let same = lines.filter(|(line, before)| line == before).count();
     same * LINE_LEN * SAME_PART >= block.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_block_must_stand_where_it_stood() {
+        let block: Vec<u8> = (0..4096u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let changed = |from: usize, to: usize| {
+            let mut base = block.clone();
+            base[from..to].iter_mut().for_each(|byte| *byte ^= 1);
+            base
+        };
+        assert!(is_like(&block, &block) && is_like(&block, &changed(0, 2048)));
+        assert!(!is_like(&block, &changed(0, 2049)) && !is_like(&block, &block[1..]));
+        assert!(is_like(&block[..2048], &block) && !is_like(&block, &block[..2047]));
+    }
+}

@@ -238,7 +238,10 @@ impl Lab {
         let paths = retired.iter().map(|id| disk.paths().retired_manifest(id));
         let paths = paths.chain(self.revisions.keys().map(|id| disk.paths().manifest(id)));
         let mut all = paths.map(|path| Manifest::read(&self.files, &path).unwrap());
-        all.find(|manifest| manifest.map == *image.map()).expect("its manifest is kept")
+        all.find(|manifest| {
+            manifest.map == *image.map() && manifest.size_bytes == image.geometry().size_bytes()
+        })
+        .expect("its manifest is kept")
     }
 
     fn stored_bytes(&self) -> u64 {

@@ -14,6 +14,7 @@ use crate::io::{Files, MemoryFiles};
 use crate::map::{BlockPointer, Fanout};
 use crate::retire;
 use crate::revision::RevisionId;
+use crate::salvage;
 use crate::scrub::{self, ScrubParams, Scrubbed};
 use crate::source::PathSource;
 
@@ -129,9 +130,12 @@ impl Lab {
         self.open(revision).pointers(block as u64..block as u64 + 1).unwrap()[0].unwrap()
     }
 
-    fn based(&self) -> usize {
+    fn bases(&self) -> Vec<Place> {
         let all = self.revisions.keys().map(|id| self.open(id).pointers(0..BLOCKS as u64).unwrap());
-        all.flatten().flatten().filter(|pointer| pointer.base.is_some()).count()
+        let mut bases: Vec<_> = all.flatten().flatten().filter_map(|pointer| pointer.base).collect();
+        bases.sort_unstable_by_key(|base| (base.segment, base.ordinal.0));
+        bases.dedup();
+        bases
     }
 
     /// Reads everything, in blocks and through the cache of blocks; what can be read must be right.
@@ -165,8 +169,7 @@ impl Lab {
     fn damage(&self, place: Place, random: &mut Random) {
         let directory = self.disk().paths().segments();
         let path = segment::path_of(&directory, place.segment);
-        let (_, entries) =
-            SegmentReader::open_with_entries(&self.files, &directory, place.segment).unwrap();
+        let (_, entries) = SegmentReader::open_with_entries(&self.files, &directory, place.segment).unwrap();
         let entry = entries.iter().find(|entry| entry.ordinal == place.ordinal).unwrap();
         let at = u64::from(entry.offset) + 64 + random.below(entry.payload_len as usize) as u64;
         let mut byte = self.files.read(&path, usize::MAX).unwrap()[at as usize];
@@ -210,17 +213,18 @@ fn whatever_record_is_damaged_its_blocks_are_told_and_what_comes_by_again_mends_
             lab.change(&mut random);
             lab.backup();
             if random.below(4) == 0 {
-                let going: Vec<_> =
-                    lab.revisions.keys().filter(|_| random.below(3) == 0).cloned().collect();
+                let going: Vec<_> = lab.revisions.keys().filter(|_| random.below(3) == 0).cloned().collect();
                 lab.remove_and_collect(&going);
                 going.iter().for_each(|id| drop(lab.revisions.remove(id)));
             }
             assert_eq!(lab.lost(), Lost::new());
         }
-        based += lab.based();
-        let entries = lab.entries();
-        for _ in 0..1 + random.below(6) {
-            lab.damage(entries[random.below(entries.len())].0, &mut random);
+        based += lab.bases().len();
+        let (entries, bases) = (lab.entries(), lab.bases());
+        for number in 0..1 + random.below(6) {
+            let any = entries[random.below(entries.len())].0;
+            let base = bases.get(random.below(bases.len().max(1))).filter(|_| number % 2 == 0);
+            lab.damage(base.copied().unwrap_or(any), &mut random);
         }
         let lost = lab.lost();
         let sound = |place: Place| {
@@ -247,8 +251,8 @@ fn whatever_record_is_damaged_its_blocks_are_told_and_what_comes_by_again_mends_
         assert_eq!(lab.lost(), Lost::new(), "all of it came by again");
         mended += lost.len();
     }
-    println!("{based} blocks with a base, {lost_by_base} of {mended} lost with theirs");
-    assert!(first > 1 || based > 100 && lost_by_base > 10 && mended > lost_by_base);
+    println!("{based} bases, {lost_by_base} of {mended} lost with theirs");
+    assert!(first > 1 || based > 100 && lost_by_base > 20 && mended > lost_by_base);
 }
 
 /// Two revisions that differ in eight bytes of two blocks, one of which changed once more.
@@ -335,6 +339,25 @@ fn a_segment_of_bases_that_is_gone_is_told_and_comes_back() {
     lab.backup();
     lab.scrub(Some(&lab.lock()));
     assert_eq!(lab.lost(), Lost::new());
+}
+
+#[test]
+fn a_revision_with_bases_whose_manifest_is_lost_is_made_again() {
+    let (mut lab, _, [one, two, three]) = three_revisions();
+    lab.files.unlink(&lab.disk().paths().manifest(&three)).unwrap();
+    let candidates = salvage::survey(&lab.disk(), &Control::default()).unwrap();
+    let [candidate] = candidates.as_slice() else { panic!("{candidates:?}") };
+    assert_eq!((candidate.missing_blocks, candidate.missing_pages, candidate.is_condemned), (0, 0, false));
+    let revived = salvage::revive(&lab.disk(), &lab.lock(), candidate, "disk").unwrap();
+    let manifest = lab.disk().manifest(&revived).unwrap();
+    assert_eq!(manifest.format, crate::manifest::Manifest::FORMAT_WITH_BASES);
+    let bytes = lab.revisions.remove(&three).unwrap();
+    lab.revisions.insert(revived, bytes);
+    for id in [one, two] {
+        lab.revisions.remove(&id);
+        lab.remove_and_collect(&[id]);
+        assert_eq!(lab.lost(), Lost::new());
+    }
 }
 
 #[test]

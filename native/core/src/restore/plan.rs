@@ -19,7 +19,7 @@ use crate::window::Window;
 /// Bytes that a thread deals with at once. Pieces of four mebibytes were written to a file in two thirds
 /// of the time that pieces of one took; larger ones gained nothing.
 pub(super) const PIECE_LEN: u64 = 4 * 1024 * 1024;
-/// Stored blocks that are looked ahead: 32 MiB of them in memory, 32 GiB of a disk at the default
+/// Stored blocks that are looked ahead: 40 MiB of them in memory, 32 GiB of a disk at the default
 /// block size. Copies that are farther apart are decoded more than once.
 const SLOTS_AHEAD: usize = 512 * 1024;
 /// Stretches of zeros between them at most, which a disk without stored blocks has few of.

@@ -118,12 +118,8 @@ impl Weight {
     fn missing(pointer: &PagePointer) -> Self {
         // Nothing is known of its blocks but how many there are.
         let allocated = pointer.allocated;
-        let weight = Self {
-            blocks_end: allocated,
-            missing_blocks: allocated,
-            missing_pages: 1,
-            ..Self::none()
-        };
+        let weight =
+            Self { blocks_end: allocated, missing_blocks: allocated, missing_pages: 1, ..Self::none() };
         weight.naming(pointer)
     }
 

@@ -238,7 +238,13 @@ impl SegmentReader {
         Ok(header)
     }
 
-    fn decode(&self, header: &Header, payload: &[u8], bases: Option<&dyn Bases>, plain: &mut [u8]) -> Result<()> {
+    fn decode(
+        &self,
+        header: &Header,
+        payload: &[u8],
+        bases: Option<&dyn Bases>,
+        plain: &mut [u8],
+    ) -> Result<()> {
         if header.plain_len as usize != plain.len() {
             return Err(self.missing(header.ordinal));
         }

@@ -40,10 +40,11 @@ use crate::record::{HEADER_LEN, Header, PLAIN_LEN_MAX};
 use crate::units::{Ordinal, SegmentId};
 
 use super::index::{ENTRY_LEN, IndexEntry, SegmentIndex, Trailer};
-use super::{
-    FILE_HEADER_LEN, FILE_MAGIC, FORMAT, FORMAT_MIN, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, TRAILER_LEN, path_of,
-};
 use super::verify::is_sound_payload;
+use super::{
+    FILE_HEADER_LEN, FILE_MAGIC, FORMAT, FORMAT_MIN, RECORD_COUNT_MAX, SEGMENT_LEN_TARGET, TRAILER_LEN,
+    path_of,
+};
 use window::Window;
 
 const _: () = assert!(FILE_HEADER_LEN == HEADER_LEN && TRAILER_LEN == HEADER_LEN);
@@ -334,7 +335,8 @@ impl Walk<'_> {
         let len = HEADER_LEN + header.payload_len as usize;
         let payload = self.window.from(at, len)?.get(HEADER_LEN..len).unwrap_or(&[]);
         // A second frame that is passed over could cover the records that follow.
-        Ok((is_sure || is_one_frame(header.codec, payload)) && is_sound_payload(header, payload, &mut self.plain))
+        Ok((is_sure || is_one_frame(header.codec, payload))
+            && is_sound_payload(header, payload, &mut self.plain))
     }
 
     /// The next place at or after `at` where a header of this segment stands, or where records end.

@@ -318,12 +318,12 @@ fn records_of_other_segments_are_not_taken() {
 fn a_segment_of_a_later_format_is_refused() {
     let lab = Lab::new(Codec::Plain, &plains());
     let mut bytes = lab.bytes.clone();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let check = Digest::of(Context::Header, &bytes[..56]).prefix();
     bytes[56..64].copy_from_slice(&check.to_le_bytes());
     lab.files.open(&path(), Mode::Update).unwrap().write_all_at(&bytes, 0).unwrap();
     let refused = scan(&lab.files, Path::new(SEGMENTS), ID);
-    assert!(matches!(refused, Err(Error::TooNew { found: 2, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::TooNew { found: 3, .. })), "{refused:?}");
 }
 
 /// As many headers as there is room for, each of which claims half a megabyte.
