@@ -67,7 +67,9 @@ test('it restores what is stored as the change of an earlier block', async () =>
     expect(sha256(target)).toBe(sha256(source));
   }
   const segments = path.join(cli.repository, 'disks/web/segments');
-  const formats = readdirSync(segments).map((name) => readFileSync(path.join(segments, name)).readUInt16LE(8));
+  const formats = readdirSync(segments).map((name) =>
+    readFileSync(path.join(segments, name)).readUInt16LE(8),
+  );
   expect(formats.filter((format) => format === 2)).toHaveLength(2);
 });
 

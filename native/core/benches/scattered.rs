@@ -4,7 +4,12 @@
 //! `cargo bench --bench scattered -- <image> <directory>`: the image is copied into the directory and
 //! changed there. One line of JSON for each backup.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and where it fails there is nothing to save"
+)]
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
