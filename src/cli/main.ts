@@ -19,7 +19,7 @@ export async function main(argv: readonly string[]): Promise<void> {
       streamError ??= error;
     });
   }
-  const exitCode = await run(buildProgram(context), context, argv);
+  const exitCode = await run(await buildProgram(context, argv), context, argv);
   await context.output.flush();
   const outputFailed = exitCode === 0 && exitCodeOfStream(streamError) !== 0;
   if (outputFailed) process.stderr.write(`cairn: ${lostResult(streamError)}\n`);

@@ -1,69 +1,49 @@
 /** The program: its options, its commands, its help. */
 import { Command } from 'commander';
 import { VERSION } from '../base/version.js';
-import * as backup from './commands/backup.js';
-import * as catalog from './commands/catalog.js';
-import * as collect from './commands/collect.js';
-import * as compare from './commands/compare.js';
-import * as completion from './commands/completion.js';
-import * as demo from './commands/demo.js';
-import * as diff from './commands/diff.js';
-import * as disk from './commands/disk.js';
-import * as doctor from './commands/doctor.js';
-import * as files from './commands/files.js';
-import * as init from './commands/init.js';
-import * as instant from './commands/instant.js';
-import * as list from './commands/list.js';
-import * as log from './commands/log.js';
-import * as mount from './commands/mount.js';
-import * as operations from './commands/operations.js';
-import * as protect from './commands/protect.js';
-import * as prune from './commands/prune.js';
-import * as remove from './commands/remove.js';
-import * as restore from './commands/restore.js';
-import * as restoreMany from './commands/restore-many.js';
-import * as scrub from './commands/scrub.js';
-import * as show from './commands/show.js';
-import * as tag from './commands/tag.js';
-import * as trust from './commands/trust.js';
-import * as umount from './commands/umount.js';
-import * as unprotect from './commands/unprotect.js';
 import type { ProcessContext } from './context.js';
 import { addGlobals, readGlobals } from './globals.js';
 import { addExamples, closingHelp } from './help.js';
 
-/** A command file registers itself; what it needs beyond its options it loads when it runs. */
-const COMMANDS = [
-  init,
-  backup,
-  list,
-  show,
-  log,
-  diff,
-  mount,
-  umount,
-  files,
-  restore,
-  instant,
-  restoreMany,
-  tag,
-  protect,
-  unprotect,
-  trust,
-  remove,
-  prune,
-  collect,
-  scrub,
-  compare,
-  disk,
-  doctor,
-  operations,
-  catalog,
-  completion,
-  demo,
-];
+interface CommandFile {
+  register(program: Command, context: ProcessContext): void;
+}
 
-export function buildProgram(context: ProcessContext): Command {
+/** A command file registers itself; what it needs beyond its options it loads when it runs. In the order of the help. */
+const COMMANDS: ReadonlyMap<string, () => Promise<CommandFile>> = new Map([
+  ['init', () => import('./commands/init.js')],
+  ['backup', () => import('./commands/backup.js')],
+  ['list', () => import('./commands/list.js')],
+  ['show', () => import('./commands/show.js')],
+  ['log', () => import('./commands/log.js')],
+  ['diff', () => import('./commands/diff.js')],
+  ['mount', () => import('./commands/mount.js')],
+  ['umount', () => import('./commands/umount.js')],
+  ['files', () => import('./commands/files.js')],
+  ['restore', () => import('./commands/restore.js')],
+  ['instant', () => import('./commands/instant.js')],
+  ['restore-many', () => import('./commands/restore-many.js')],
+  ['tag', () => import('./commands/tag.js')],
+  ['protect', () => import('./commands/protect.js')],
+  ['unprotect', () => import('./commands/unprotect.js')],
+  ['trust', () => import('./commands/trust.js')],
+  ['remove', () => import('./commands/remove.js')],
+  ['prune', () => import('./commands/prune.js')],
+  ['collect', () => import('./commands/collect.js')],
+  ['scrub', () => import('./commands/scrub.js')],
+  ['compare', () => import('./commands/compare.js')],
+  ['disk', () => import('./commands/disk.js')],
+  ['doctor', () => import('./commands/doctor.js')],
+  ['operations', () => import('./commands/operations.js')],
+  ['catalog', () => import('./commands/catalog.js')],
+  ['completion', () => import('./commands/completion.js')],
+  ['demo', () => import('./commands/demo.js')],
+]);
+
+/** The program as `argv` needs it: with the one command that it names, or with all where it names none, since help,
+ *  completion and a wrong word want to know all of them. To load a file takes longer than most of what commands do. */
+export async function buildProgram(context: ProcessContext, argv: readonly string[]): Promise<Command> {
+  const files = await Promise.all(wanted(argv).map((load) => load()));
   const program = new Command('cairn')
     .description('Block-level backup whose every revision of every disk is there as a file.')
     .version(VERSION, '-V, --version', 'print the version')
@@ -76,7 +56,7 @@ export function buildProgram(context: ProcessContext): Command {
     })
     .exitOverride();
   addGlobals(program);
-  for (const command of COMMANDS) command.register(program, context);
+  for (const file of files) file.register(program, context);
   addExamples(
     program,
     ['cairn -r /backup init', 'make a repository'],
@@ -86,6 +66,20 @@ export function buildProgram(context: ProcessContext): Command {
   program.addHelpText('afterAll', ({ command }) => closingHelp(command));
   program.hook('preAction', () => context.begin(readGlobals(program)));
   return program;
+}
+
+function wanted(argv: readonly string[]): (() => Promise<CommandFile>)[] {
+  const scout = new Command().exitOverride().option('-V, --version');
+  addGlobals(scout);
+  try {
+    const [word = ''] = scout.parseOptions([...argv]).operands;
+    if (scout.getOptionValue('version') === true) return [];
+    const named = COMMANDS.get(word);
+    if (named !== undefined) return [named];
+  } catch {
+    // An option is wrong. The program says so itself when it parses in earnest.
+  }
+  return [...COMMANDS.values()];
 }
 
 /** The words that name the command that was meant: `cairn disk rename`, for a hint. */

@@ -6,7 +6,7 @@ import { buildProgram } from '../../src/cli/program.js';
 import { run } from '../block-lab.js';
 import { CAIRN, makeCli } from './cli-lab.js';
 
-const program: Command = buildProgram(new ProcessContext());
+const program: Command = await buildProgram(new ProcessContext(), []);
 
 const names: Names = {
   disks: (repository) => [{ word: repository === '/other' ? 'other' : 'vm1', says: 'disk' }],

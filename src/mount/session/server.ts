@@ -23,10 +23,10 @@ const LET_GO_MS = 30_000;
 export type OpenServed = (directory: string, log: Logger) => Promise<ServedRepository>;
 
 /** Serves what the parent process asks for in its one message. */
-export function runServer(open: OpenServed, logAt: (level: LogLevel) => Logger): void {
+export function runServer(open: OpenServed, logAt: (level: LogLevel, fields: object) => Logger): void {
   process.once('message', async (request: ServeRequest) => {
     process.title = `cairn serve ${request.mountpoint}`;
-    const log = logAt(request.logLevel).child({ mountpoint: request.mountpoint });
+    const log = logAt(request.logLevel, { mountpoint: request.mountpoint });
     process.on('uncaughtException', (error) =>
       log.error({ err: error }, 'an error escaped; serving goes on'),
     );

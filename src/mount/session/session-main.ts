@@ -9,7 +9,7 @@ export type SessionStart = Pick<SessionOptions, 'request'>;
 
 process.once('message', async (start: SessionStart) => {
   process.title = `cairn mount ${start.request.mountpoint}`;
-  const log = createLogger(start.request.logLevel).child({ mountpoint: start.request.mountpoint });
+  const log = createLogger(start.request.logLevel, { mountpoint: start.request.mountpoint });
   // Who asked for the mount may be interrupted before it is ready.
   const abandoned = () => process.exit(1);
   process.once('disconnect', abandoned);
