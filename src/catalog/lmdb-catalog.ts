@@ -1,11 +1,15 @@
 /** The catalog in LMDB. Several processes may have it open; LMDB lets one write at a time. */
 import { chmodSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
-import { type Database, open, type RootDatabase } from 'lmdb';
+import type { Database, RootDatabase } from 'lmdb';
 import type { Catalog, CatalogChange, CatalogEntry, FolderRecord } from './catalog.js';
 import { DATA_FILE, type Lack, lackOfFooting } from './footing.js';
 import { packEntry, packFolder, unpackEntry, unpackFolder } from './packed-entry.js';
 import { writeSeal } from './seal.js';
+
+// As CommonJS the package is a few files instead of thirty, which every command would wait for.
+const { open } = createRequire(import.meta.url)('lmdb') as typeof import('lmdb');
 
 export const LOCK_FILE = 'lock.mdb';
 /** Another number is another layout: such a catalog is emptied and filled anew. */

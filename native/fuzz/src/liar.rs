@@ -7,7 +7,7 @@
 mod plan;
 mod write;
 
-pub use plan::{IndexLie, Plan, RecordLie, Revision};
+pub use plan::Plan;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,11 +1,9 @@
 //! Images over a disk directory that a liar wrote, read in every way and compared with each other.
-#![no_main]
 
-use cairn_fuzz::liar::{Lab, Plan};
-use cairn_fuzz::reading;
-use libfuzzer_sys::fuzz_target;
+use crate::liar::{Lab, Plan};
+use crate::reading;
 
-fuzz_target!(|plan: Plan| {
+pub fn run(plan: Plan) {
     let Some(lab) = Lab::of(&plan) else { return };
     let images = lab.images();
     for (_, image) in &images {
@@ -16,4 +14,4 @@ fuzz_target!(|plan: Plan| {
             reading::check_changes(from, to);
         }
     }
-});
+}

@@ -1,16 +1,12 @@
 //! LVM2 metadata: any text on a physical volume whose label, metadata header and checksums are right.
-#![no_main]
 
-mod disk;
-
-use disk::Disk;
-use libfuzzer_sys::fuzz_target;
+use crate::disk::Disk;
 
 const ID: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012345";
 const AREA_OFFSET: u64 = 4096;
 const AREA_BYTES: u64 = 1 << 20;
 
-fuzz_target!(|text: &[u8]| {
+pub fn run(text: &[u8]) {
     if text.len() as u64 <= AREA_BYTES - 512 {
         Disk::new(8 << 20)
             .put(512, &label())
@@ -18,7 +14,7 @@ fuzz_target!(|text: &[u8]| {
             .put(AREA_OFFSET + 512, text)
             .survey();
     }
-});
+}
 
 fn label() -> [u8; 512] {
     let mut label = [0u8; 512];

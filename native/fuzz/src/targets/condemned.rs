@@ -1,5 +1,4 @@
 //! Any bytes as a list of condemned records, and any list with a right magic and digest.
-#![no_main]
 
 use std::path::Path;
 
@@ -8,11 +7,10 @@ use cairn_core::digest::{Context, Digest};
 use cairn_core::io::{Files, MemoryFiles, Mode};
 use cairn_core::map::Place;
 use cairn_core::units::{Ordinal, SegmentId};
-use libfuzzer_sys::fuzz_target;
 
 const PATH: &str = "/d/condemned";
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let _ = read(bytes);
     let mut list = [b"CAIRNCND\x01\0\0\0", bytes].concat();
     let digest = Digest::of(Context::Header, &list);
@@ -27,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = Condemned::read(&files, Path::new(PATH)).expect("what it wrote is read");
     again.write(&files, Path::new(PATH)).expect("memory can be written");
     assert_eq!(Condemned::read(&files, Path::new(PATH)).ok(), Some(again));
-});
+}
 
 fn read(bytes: &[u8]) -> Option<(MemoryFiles, Condemned)> {
     let files = MemoryFiles::default();

@@ -1,10 +1,6 @@
 //! Superblocks: any bytes at the places where one may stand, with each magic number in its place.
-#![no_main]
 
-mod disk;
-
-use disk::Disk;
-use libfuzzer_sys::fuzz_target;
+use crate::disk::Disk;
 
 const MAGICS: [(u64, &[u8]); 14] = [
     (0, b"XFSB\0\0\x10\0"),
@@ -23,7 +19,7 @@ const MAGICS: [(u64, &[u8]); 14] = [
     (65584, &[0, 0, 1, 0, 0, 0, 0, 0]),
 ];
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     let (offset, magic) = MAGICS[usize::from(choice) % MAGICS.len()];
     let mut disk = Disk::new(4 << 20).put(0, bytes).put(offset & !0xfff, bytes);
@@ -31,4 +27,4 @@ fuzz_target!(|bytes: &[u8]| {
         disk = disk.put(510, &[0x55, 0xaa]);
     }
     disk.put(offset, magic).survey();
-});
+}

@@ -1,5 +1,4 @@
 //! Any bytes as each of the JSON files, and any JSON with a right checksum.
-#![no_main]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +13,8 @@ use cairn_core::retire::Marks;
 use cairn_core::revision::RevisionId;
 use cairn_core::text;
 use cairn_core::units::{Ordinal, SegmentId};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = RevisionId::parse(text);
@@ -34,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
             _ => damaged(bytes),
         }
     }
-});
+}
 
 fn manifest(bytes: &[u8]) {
     let path = Path::new("/manifest.json");

@@ -1,5 +1,4 @@
 //! Removing and collecting on a disk directory that a liar wrote: what could be read is read as before.
-#![no_main]
 
 use std::sync::Arc;
 
@@ -8,13 +7,12 @@ use cairn_core::disk::DiskLock;
 use cairn_core::job::Control;
 use cairn_core::retire;
 use cairn_core::revision::RevisionId;
-use cairn_fuzz::liar::{Lab, Plan, directory};
-use cairn_fuzz::reading;
-use libfuzzer_sys::fuzz_target;
+use crate::liar::{Lab, Plan, directory};
+use crate::reading;
 
 type Blocks = Vec<Option<Vec<u8>>>;
 
-fuzz_target!(|input: (Plan, u8, u8)| {
+pub fn run(input: (Plan, u8, u8)) {
     let (plan, removed, percent) = input;
     let Some(lab) = Lab::of(&plan) else { return };
     let before = read_all(&lab);
@@ -33,7 +31,7 @@ fuzz_target!(|input: (Plan, u8, u8)| {
         let _ = collect::run(&lab.disk, &lock, &params, &Control::default());
         check_unharmed(&lab, &staying);
     }
-});
+}
 
 fn read_all(lab: &Lab) -> Vec<(RevisionId, Blocks)> {
     let images = lab.images();

@@ -1,11 +1,9 @@
 //! Any bytes as a record header or as a payload with a base, and any fields with a right check.
-#![no_main]
 
 use cairn_core::digest::{Context, Digest};
 use cairn_core::record::{BASE_LEN, Base, HEADER_LEN, Header};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     check(bytes);
     check_base(bytes);
     let Some(mut header) = bytes.first_chunk::<HEADER_LEN>().copied() else { return };
@@ -13,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let check_field = Digest::of(Context::Header, &header[..56]).prefix();
     header[56..].copy_from_slice(&check_field.to_le_bytes());
     check(&header);
-});
+}
 
 fn check_base(bytes: &[u8]) {
     let mut payload = bytes.to_vec();

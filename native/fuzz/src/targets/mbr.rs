@@ -1,14 +1,10 @@
 //! Boot records, each with the boot signature, in the first sectors of a disk.
-#![no_main]
 
-mod disk;
-
-use disk::Disk;
-use libfuzzer_sys::fuzz_target;
+use crate::disk::Disk;
 
 const ENTRIES_BYTES: usize = 64;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let mut disk = Disk::new(8 << 20);
     for (number, entries) in bytes.chunks_exact(ENTRIES_BYTES).take(64).enumerate() {
         let mut sector = [0u8; 512];
@@ -22,4 +18,4 @@ fuzz_target!(|bytes: &[u8]| {
         disk = disk.put(number as u64 * 512, &sector);
     }
     disk.survey();
-});
+}

@@ -1,6 +1,5 @@
 //! Any bytes as the index by digest: whatever stands there, it answers, stays in its bounds, and finds what
 //! it was given last.
-#![no_main]
 
 use std::path::Path;
 
@@ -9,13 +8,12 @@ use cairn_core::digest::Digest;
 use cairn_core::io::{Files, MemoryFiles, Mode};
 use cairn_core::map::Place;
 use cairn_core::units::{Ordinal, SegmentId};
-use libfuzzer_sys::fuzz_target;
 
 const PATH: &str = "/d/dedup";
 /// Of an index for the smallest disk.
 const LEN: usize = 16 * 4096;
 
-fuzz_target!(|input: (u8, u64, Vec<(u16, u8)>, &[u8])| {
+pub fn run(input: (u8, u64, Vec<(u16, u8)>, &[u8])) {
     let (size, blocks, digests, bytes) = input;
     let files = MemoryFiles::default();
     files.create_directory(Path::new("/d")).expect("memory can be written");
@@ -39,4 +37,4 @@ fuzz_target!(|input: (u8, u64, Vec<(u16, u8)>, &[u8])| {
         assert_eq!(index.find(&digest), Some(place));
     }
     assert_eq!(len(), before);
-});
+}

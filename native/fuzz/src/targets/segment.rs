@@ -1,5 +1,4 @@
 //! Any bytes as a segment file: header, trailer, index and records, and what is written anew of it.
-#![no_main]
 
 use std::path::Path;
 
@@ -8,7 +7,6 @@ use cairn_core::io::{Files, MemoryFiles, Mode};
 use cairn_core::record::Kind;
 use cairn_core::segment::{IndexEntry, SegmentReader, outline, path_of, rewrite};
 use cairn_core::units::{Ordinal, SegmentId};
-use libfuzzer_sys::fuzz_target;
 
 const ID: SegmentId = SegmentId(1);
 const DIRECTORY: &str = "/segments";
@@ -45,7 +43,7 @@ fn put_check(file: &mut [u8], at: usize) {
     }
 }
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let (files, directory) = (MemoryFiles::default(), Path::new(DIRECTORY));
     let file = sealed(bytes);
     let written = files
@@ -68,7 +66,7 @@ fuzz_target!(|bytes: &[u8]| {
     for (entry, before) in entries.iter().zip(&before).filter(|(entry, _)| keep(entry.ordinal)) {
         assert!(before.is_none() || read(&reader, entry) == *before);
     }
-});
+}
 
 /// The record, as a page or a block, whichever it is.
 fn read(reader: &SegmentReader, entry: &IndexEntry) -> Option<Vec<u8>> {

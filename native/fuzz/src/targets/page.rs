@@ -1,10 +1,8 @@
 //! Any bytes as a map page.
-#![no_main]
 
 use cairn_core::map::{Fanout, Page};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     for (level, log2) in [(1, 5), (2, 5), (1, 6), (3, 10)] {
         let Some(fanout) = Fanout::from_log2(log2) else { return };
         if let Ok(page) = Page::decode(bytes.into(), level, fanout) {
@@ -14,4 +12,4 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = page.allocated();
         }
     }
-});
+}

@@ -1,6 +1,5 @@
 //! A backup into a disk directory that a liar wrote: it fails, or its revision reads as its source,
 //! but for blocks that the liar damaged; and what could be read is read as before.
-#![no_main]
 
 use std::io::Write;
 use std::sync::Arc;
@@ -8,15 +7,14 @@ use std::sync::Arc;
 use cairn_core::backup::{self, BackupParams, Source};
 use cairn_core::disk::DiskLock;
 use cairn_core::source::StreamSource;
-use cairn_fuzz::liar::{self, Lab, Plan, directory};
-use cairn_fuzz::reading;
-use libfuzzer_sys::fuzz_target;
+use crate::liar::{self, Lab, Plan, directory};
+use crate::reading;
 
 const BLOCK: usize = 4096;
 /// A pipe holds so much without anybody reading it.
 const BLOCKS_MAX: usize = 200;
 
-fuzz_target!(|input: (Plan, Vec<u8>, u16)| {
+pub fn run(input: (Plan, Vec<u8>, u16)) {
     let (plan, seeds, tail) = input;
     let Some(lab) = Lab::of(&plan) else { return };
     let before: Vec<_> = lab.images().into_iter().map(|(id, image)| (id, reading::blocks(&image))).collect();
@@ -43,7 +41,7 @@ fuzz_target!(|input: (Plan, Vec<u8>, u16)| {
         let after = lab.image(&revision).and_then(|image| reading::blocks(&image));
         assert!(after == blocks, "{revision} changed");
     }
-});
+}
 
 /// Blocks as the liar makes them, and others; 0 gives zeros.
 fn image(seeds: &[u8], tail: usize) -> Vec<u8> {

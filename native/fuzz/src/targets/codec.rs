@@ -1,10 +1,8 @@
 //! Any payload of any codec into any length, and any bytes there and back; against a base, too.
-#![no_main]
 
 use cairn_core::codec::{self, Codec};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (u8, u32, &[u8])| {
+pub fn run(input: (u8, u32, &[u8])) {
     let (code, len, bytes) = input;
     let wanted = Codec::from_code(code % 3).expect("three codecs");
     let mut plain = vec![0xa5; len as usize % (4 << 20)];
@@ -29,4 +27,4 @@ fuzz_target!(|input: (u8, u32, &[u8])| {
     let mut back = vec![0; bytes.len()];
     codec::decode_into(codec, &payload, &mut back).expect("what was encoded is decoded");
     assert!(back == bytes);
-});
+}
