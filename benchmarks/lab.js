@@ -1,4 +1,4 @@
-/** The disk that is measured on, made afresh from this machine's own files, and a repository for it. */
+/** The disk that is measured on, a copy of disk D or made from a directory, and a repository for it. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
@@ -14,23 +14,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { disksIn } from './data/disks.js';
+import { layoutOf } from './data/partitions.js';
+import { numbersFrom } from './data/random.js';
 import { run, secondsOf } from './measure.js';
 
 export const CAIRN = new URL('../bin/cairn.js', import.meta.url).pathname;
-/** Where the only partition of the disk begins. */
-export const PARTITION_OFFSET = 2 * 2 ** 20;
+/** Where the only partition of a disk made from a directory begins. */
+const PARTITION_OFFSET = 2 * 2 ** 20;
 const MIB = 1024 * 1024;
-
-/** Numbers that look random and are the same every time (xorshift). */
-export function numbersFrom(seed) {
-  let state = BigInt(seed) * 2n + 1n;
-  return (below) => {
-    state ^= (state << 13n) & 0xffff_ffff_ffff_ffffn;
-    state ^= state >> 7n;
-    state ^= (state << 17n) & 0xffff_ffff_ffff_ffffn;
-    return Number(state % BigInt(below));
-  };
-}
 
 /** Runs cairn on a repository, by default the lab's, and gives its JSON. */
 export function cairn(lab, args, repository = lab.repository) {
@@ -64,7 +56,8 @@ export function backedUp(lab) {
   return lab.revision;
 }
 
-/** A disk that holds `content`, in a directory of its own. */
+/** A copy of disk D, or a disk that holds `content` where that is given, in a directory of its own. `root` says where
+ *  its ext4 file system lies. */
 export function makeLab({ sizeBytes, content, seed, engines }) {
   const directory = mkdtempSync(join(process.env.CAIRN_BENCH_DIR ?? tmpdir(), 'cairn-bench-'));
   const lab = {
@@ -76,9 +69,14 @@ export function makeLab({ sizeBytes, content, seed, engines }) {
     seed,
     sizeBytes,
     engines,
+    disks: null,
+    tools: new Map(),
   };
   try {
-    makeDisk(lab.disk, sizeBytes, content);
+    if (content === undefined) {
+      run('cp', ['--sparse=always', '--reflink=auto', disksOf(lab).disk, lab.disk]);
+      lab.root = layoutOf(sizeBytes).root;
+    } else lab.root = makeDisk(lab.disk, sizeBytes, content);
   } catch (error) {
     removeLab(lab);
     throw error;
@@ -86,7 +84,13 @@ export function makeLab({ sizeBytes, content, seed, engines }) {
   return lab;
 }
 
-/** A GPT disk with one ext4 file system that holds `content`. */
+/** Disks D and D′, which nobody writes to. */
+export function disksOf(lab) {
+  lab.disks ??= disksIn(lab.directory, lab);
+  return lab.disks;
+}
+
+/** A GPT disk with one ext4 file system that holds `content`; says where that lies. */
 export function makeDisk(disk, sizeBytes, content) {
   const partition = `${disk}.partition`;
   run('truncate', ['-s', String(sizeBytes - 2 * PARTITION_OFFSET), partition]);
@@ -97,6 +101,7 @@ export function makeDisk(disk, sizeBytes, content) {
   });
   run('dd', [`if=${partition}`, `of=${disk}`, 'bs=2M', 'seek=1', 'conv=notrunc,sparse', 'status=none']);
   rmSync(partition);
+  return { number: 1, offset: PARTITION_OFFSET, sizeBytes: sizeBytes - 2 * PARTITION_OFFSET };
 }
 
 /** Takes away whatever is mounted or attached under the lab's directory, told by the kernel and not from memory, so

@@ -1,5 +1,6 @@
 /** Paired measuring: ours and the limits in turn, so that a machine that changes its speed changes all of them. */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
@@ -55,8 +56,12 @@ export function has(program) {
   return spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
 }
 
-/** Says on stderr why something is not measured. */
+/** What was not measured in this run, and why. */
+export const leftOut = [];
+
+/** Says on stderr why something is not measured; the JSON says it, too. */
 export function leaveOut(what, why) {
+  leftOut.push({ what, why });
   process.stderr.write(`not measured: ${what}: ${why}\n`);
 }
 
@@ -93,4 +98,14 @@ export function peakBytesOf(command, args) {
   if (done.status !== 0) return null;
   const lines = String(done.stderr).trim().split('\n');
   return Number(lines.at(-1)) * 1024;
+}
+
+/** What a process that runs and its children have had in memory at the most. */
+export function peakBytesWithChildren(pid) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const own = Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '),
+  );
+  return children.filter(Boolean).reduce((sum, child) => sum + peakBytesWithChildren(Number(child)), own);
 }

@@ -3,7 +3,8 @@
  *  A row is { name, unit, better: 'lower' | 'higher', samples, limits, target, note, extra }. `limits` are
  *  { name, samples, target }: what was measured beside it, and how many times the limit is allowed. `target` of the
  *  row itself is an absolute figure in its unit. `isStopped` says that the samples are only lower bounds: it took
- *  longer, so no target is met. All but the first four may be absent. */
+ *  longer, so no target is met. A limit with `isPeer` is another program that does the same work: it is to take
+ *  `timesOursMin` times what ours takes. All but the first four may be absent. */
 import { summary } from './measure.js';
 
 const BAR_WIDTH_MAX = 24;
@@ -36,23 +37,43 @@ export function judged(workload, { limits = [], ...row }) {
       const figures = summary(limit.samples);
       const timesTheLimit =
         row.better === 'lower' ? ours.median / figures.median : figures.median / ours.median;
-      return { ...limit, ...figures, timesTheLimit, met: verdict(row, timesTheLimit, limit.target) };
+      const met = limit.isPeer
+        ? verdict(row, 1 / timesTheLimit, limit.timesOursMin, 'higher')
+        : verdict(row, timesTheLimit, limit.target);
+      return { ...limit, ...figures, timesTheLimit, met };
     }),
     met: verdict(row, ours.median, row.target, row.better),
   };
 }
 
-/** Lines of the table: ours with its spread, then one line for each limit with a bar of how often it fits in. */
+/** Lines of the table: ours with its spread, then one line for each limit with a bar of how often it fits in, and for
+ *  each peer of how often ours fits into it. */
 export function shown({ name, unit, ours, target, met, note, limits }) {
-  const figures = (one) => `${round(one.median)} ${unit} (${round(one.min)} to ${round(one.max)})`;
   const asked = target === undefined ? '' : `  target ${target} ${unit}: ${said(met)}`;
-  const head = `${name.padEnd(60)} ${figures(ours)}${asked}${note ? `  [${note}]` : ''}`;
+  const head = `${name.padEnd(60)} ${figuresText(ours, unit)}${asked}${note ? `  [${note}]` : ''}`;
   const rest = limits.map((limit) => {
-    const length = Math.min(BAR_WIDTH_MAX, Math.max(1, Math.round(limit.timesTheLimit * 4)));
-    const wanted = limit.target === undefined ? '' : `, target ${limit.target}: ${said(limit.met)}`;
-    return `    ${'█'.repeat(length)} ${limit.timesTheLimit.toFixed(2)} × ${limit.name} ${figures(limit)}${wanted}`;
+    const { text, wanted } = besideText(limit);
+    const remark = limit.note ? `  [${limit.note}]` : '';
+    return `    ${text}: ${limit.name} ${figuresText(limit, unit)}${wanted ? `, ${wanted}` : ''}${remark}`;
   });
   return [head, ...rest].join('\n');
+}
+
+/** Median and spread with the unit. */
+export function figuresText({ median, min, max }, unit) {
+  return min === max
+    ? `${round(median)} ${unit}`
+    : `${round(median)} ${unit} (${round(min)} to ${round(max)})`;
+}
+
+/** How a limit or peer stands to ours: bar and ratio in words, and what is asked for; `wanted` is empty where nothing
+ *  is. */
+export function besideText({ timesTheLimit, target, isPeer, timesOursMin, met }) {
+  const times = isPeer ? 1 / timesTheLimit : timesTheLimit;
+  const bar = '█'.repeat(Math.min(BAR_WIDTH_MAX, Math.max(1, Math.round(times * 4))));
+  const text = `${bar} ${times.toFixed(2)} × ${isPeer ? 'ours' : 'it'}`;
+  if (isPeer) return { text, wanted: timesOursMin ? `target ≥ ${timesOursMin}: ${said(met)}` : '' };
+  return { text, wanted: target === undefined ? '' : `target ≤ ${target}: ${said(met)}` };
 }
 
 function verdict({ isStopped }, figure, target, better = 'lower') {
@@ -61,7 +82,8 @@ function verdict({ isStopped }, figure, target, better = 'lower') {
   return better === 'lower' ? figure <= target : figure >= target;
 }
 
-function said(met) {
+/** A verdict in words. */
+export function said(met) {
   return met ? 'met' : 'not met';
 }
 

@@ -1,13 +1,22 @@
-/** `npm run bench [workload…]`: JSON on stdout, a table on stderr. `mount` and `restore` mean all
- *  workloads of the mount, and of restoring.
+/** `npm run bench [workload…]`: JSON on stdout and in benchmarks/results, a table on stderr. `mount`, `restore` and
+ *  `peers` mean all workloads of the mount, of restoring, and beside other programs; benchmarks/peers/install brings
+ *  these. `node benchmarks/table.js <json>` makes a table for docs/benchmarks.md of a run.
  *
- *  CAIRN_BENCH_ROUNDS (5), CAIRN_BENCH_SIZE in bytes (4 GiB), CAIRN_BENCH_CONTENT (/usr/lib),
- *  CAIRN_BENCH_DIR (the temporary directory) and CAIRN_BENCH_ENGINES (native,fuse-native) may be set. Needs
- *  e2fsprogs, fdisk, python3; zstd and b3sum for limits; for the mount cc, pkg-config and libfuse3-dev, fio, and
- *  root for loop and zram devices. It takes three times the size of the disk in the temporary directory. */
+ *  May be set: CAIRN_BENCH_ROUNDS (5), CAIRN_BENCH_SIZE in bytes (8 GiB), CAIRN_BENCH_SEED, CAIRN_BENCH_CONTENT (a
+ *  directory to make the disk from instead of disk D), CAIRN_BENCH_DIR (the temporary directory; where it is set the
+ *  disks stay there for the next run), CAIRN_BENCH_OUT (the file for the JSON), CAIRN_BENCH_ENGINES
+ *  (native,fuse-native), CAIRN_BENCH_PEERS (all), CAIRN_BENCH_PEER_SECONDS (300) for one command of a peer and
+ *  CAIRN_BENCH_ROUNDS_SECONDS (60) for all rounds of a workload of one. Needs e2fsprogs, fdisk, dosfstools, mtools,
+ *  xfsprogs, python3; debootstrap for a Debian tree; zstd and b3sum for limits; for the mount cc, pkg-config and
+ *  libfuse3-dev, fio, and root for loop and zram devices. It takes four times the size of the disk in the temporary
+ *  directory at most. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { makeLab, removeLab, sweep } from './lab.js';
-import { machine } from './measure.js';
+import { leftOut, machine } from './measure.js';
+import { describePeers } from './peers/all.js';
+import { preferInstalled, versionOf } from './peers/program.js';
 import { judged, shown } from './report.js';
 import { changed, full, unchanged } from './workloads/backup.js';
 import { collect } from './workloads/collect.js';
@@ -16,6 +25,11 @@ import { random } from './workloads/mount-random.js';
 import { scale } from './workloads/mount-scale.js';
 import { direct, parallel, sequential, warm } from './workloads/mount-sequential.js';
 import { sparse } from './workloads/mount-sparse.js';
+import { peersBackup, peersNext } from './workloads/peers-backup.js';
+import { database } from './workloads/peers-database.js';
+import { peersMount } from './workloads/peers-mount.js';
+import { peersRestore } from './workloads/peers-restore.js';
+import { stored } from './workloads/peers-stored.js';
 import { restoreDifferential, restoreFull, restoreSparse } from './workloads/restore.js';
 
 const WORKLOADS = new Map(
@@ -35,20 +49,33 @@ const WORKLOADS = new Map(
     'restore-full': restoreFull,
     'restore-differential': restoreDifferential,
     'restore-sparse': restoreSparse,
+    'peers-backup': peersBackup,
+    'peers-next': peersNext,
+    'peers-restore': peersRestore,
+    'peers-mount': peersMount,
+    stored,
+    database,
   }),
 );
 
-/** Words that mean all workloads whose names begin with them. */
-const GROUPS = ['mount', 'restore'];
+/** Words that mean several workloads. */
+const GROUPS = {
+  mount: startingWith('mount-'),
+  restore: startingWith('restore-'),
+  peers: [...startingWith('peers-'), 'stored', 'database'],
+};
+/** Programs that limits are measured with. */
+const LIMITS = ['zstd', 'b3sum', 'cp', 'dd', 'fio'];
 
 const settings = {
   rounds: Number(process.env.CAIRN_BENCH_ROUNDS ?? 5),
-  sizeBytes: Number(process.env.CAIRN_BENCH_SIZE ?? 4 * 2 ** 30),
-  content: process.env.CAIRN_BENCH_CONTENT ?? '/usr/lib',
+  sizeBytes: Number(process.env.CAIRN_BENCH_SIZE ?? 8 * 2 ** 30),
+  content: process.env.CAIRN_BENCH_CONTENT,
   seed: Number(process.env.CAIRN_BENCH_SEED ?? 20261120),
   engines: (process.env.CAIRN_BENCH_ENGINES ?? 'native,fuse-native').split(','),
 };
 
+preferInstalled();
 const names = chosen(process.argv.slice(2));
 const lab = makeLab(settings);
 for (const [signal, exitCode] of [
@@ -67,7 +94,7 @@ try {
 } finally {
   removeLab(lab);
 }
-process.stdout.write(`${JSON.stringify({ machine: machine(), ...settings, results }, null, 2)}\n`);
+writeResults();
 
 /** One workload; one that fails leaves nothing behind and does not keep the others from being measured. */
 async function measure(name) {
@@ -89,13 +116,29 @@ async function measure(name) {
   process.stderr.write(`(${Math.round((Date.now() - begun) / 1000)} s)\n`);
 }
 
+/** Names of workloads. */
+function startingWith(beginning) {
+  return [...WORKLOADS.keys()].filter((name) => name.startsWith(beginning));
+}
+
+function writeResults() {
+  const limits = Object.fromEntries(LIMITS.map((name) => [name, versionOf(name, ['--version'])]));
+  const { disks } = lab;
+  const all = { machine: machine(), ...settings, disks, peers: describePeers(), limits, leftOut, results };
+  const text = `${JSON.stringify(all, null, 2)}\n`;
+  const name = all.machine.at.replace(/[-:]|\.\d+/g, '');
+  const path = process.env.CAIRN_BENCH_OUT ?? new URL(`results/${name}.json`, import.meta.url).pathname;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+  process.stdout.write(text);
+  process.stderr.write(`\n${path}\n`);
+}
+
 function chosen(words) {
-  const wanted = words.flatMap((word) =>
-    GROUPS.includes(word) ? [...WORKLOADS.keys()].filter((name) => name.startsWith(`${word}-`)) : [word],
-  );
+  const wanted = words.flatMap((word) => GROUPS[word] ?? [word]);
   const unknown = wanted.filter((name) => !WORKLOADS.has(name));
   if (unknown.length > 0) {
-    const there = [...WORKLOADS.keys(), ...GROUPS].join(', ');
+    const there = [...WORKLOADS.keys(), ...Object.keys(GROUPS)].join(', ');
     process.stderr.write(`no such workload: ${unknown.join(', ')}; there are ${there}\n`);
     process.exit(2);
   }

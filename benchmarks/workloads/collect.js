@@ -6,7 +6,8 @@ import { closeSync, cpSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { backup as takeRevision } from '../../dist/operations/backup.js';
 import { openRepository } from '../../dist/repository/repository.js';
-import { CAIRN, cairn, freshRepository, numbersFrom } from '../lab.js';
+import { numbersFrom } from '../data/random.js';
+import { CAIRN, cairn, freshRepository } from '../lab.js';
 import { has, inTurn, peakBytesOf, run, secondsOf } from '../measure.js';
 import { rowsOf } from '../report.js';
 

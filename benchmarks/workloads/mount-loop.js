@@ -2,7 +2,6 @@
  *  from the plain disk. Every cache of the kernel is dropped first, for both: the disk of the machine counts. */
 import { mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PARTITION_OFFSET } from '../lab.js';
 import { dropCaches, inTurn, leaveOut, run, secondsOf } from '../measure.js';
 import { withImages } from '../mounted.js';
 import { rowsOf } from '../report.js';
@@ -15,10 +14,10 @@ export async function loop(lab, rounds) {
   const samples = await withImages(lab, ({ trivial, ...images }) => {
     const ours = Object.entries(images).map(([engine, image]) => [
       engine,
-      () => secondsToPack(lab, partitionBeside(image)),
+      () => secondsToPack(lab, partitionBeside(image, lab.root.number)),
     ]);
-    const sizeBytes = lab.sizeBytes - 2 * PARTITION_OFFSET;
-    const window = ['--offset', String(PARTITION_OFFSET), '--sizelimit', String(sizeBytes)];
+    const { offset, sizeBytes } = lab.root;
+    const window = ['--offset', String(offset), '--sizelimit', String(sizeBytes)];
     return inTurn(rounds, { ...Object.fromEntries(ours), plain: () => secondsToPack(lab, lab.disk, window) });
   });
   return rowsOf(lab.engines, samples, {
@@ -29,9 +28,9 @@ export async function loop(lab, rounds) {
   });
 }
 
-function partitionBeside(image) {
+function partitionBeside(image, number) {
   const directory = join(dirname(image), 'partitions');
-  const name = readdirSync(directory).find((each) => each.startsWith('1-'));
+  const name = readdirSync(directory).find((each) => each.startsWith(`${number}-`));
   if (name === undefined) throw new Error(`no partition image in ${directory}`);
   return join(directory, name);
 }

@@ -1,10 +1,10 @@
 /** 100 disks with 1,000 revisions each: how long until the mount is there, how long its directories take to list,
  *  what memory it takes. The repository is forged (see forge.js): a hundred thousand backups would take a day. */
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { forge } from '../forge.js';
 import { backup, CAIRN, freshRepository, makeDisk } from '../lab.js';
-import { has, inTurn, leaveOut, secondsOf } from '../measure.js';
+import { has, inTurn, leaveOut, peakBytesWithChildren, secondsOf } from '../measure.js';
 import { unmount } from '../mounted.js';
 import { rowsOf } from '../report.js';
 
@@ -87,16 +87,6 @@ function mountAndLook(repository, engine, mountpoint, directories) {
   } finally {
     unmount(mountpoint);
   }
-}
-
-/** What a process and its children have had in memory at the most. */
-function peakBytesWithChildren(pid) {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const own = Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
-  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '),
-  );
-  return children.filter(Boolean).reduce((sum, child) => sum + peakBytesWithChildren(Number(child)), own);
 }
 
 function figuresOf(looked, figure) {

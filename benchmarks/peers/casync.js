@@ -1,0 +1,30 @@
+import { versionOf } from './program.js';
+
+/** casync's chunk store lies in `at/repository`, its indexes too. */
+export const casync = {
+  name: 'casync',
+  program: 'casync',
+  version: () => versionOf('casync', ['--version'], /casync (\S+)/),
+  settings: '--compression=zstd, chunks of 64 KiB on average',
+  why: 'zstd is faster than its default, xz; its level cannot be chosen; larger chunks make fewer files and a larger next backup',
+  initialise: () => [],
+  backup: (at, image, revision) => ({
+    words: [
+      'casync',
+      'make',
+      '--compression=zstd',
+      `--store=${at}/repository/default.castr`,
+      `${at}/repository/${revision}.caibx`,
+      `${image.directory}/${image.name}`,
+    ],
+  }),
+  restoreToFile: (at, revision, directory, image) => extract(at, revision, `${directory}/${image.name}`),
+  restoreToDevice: (at, revision, _image, device) => extract(at, revision, device),
+};
+
+function extract(at, revision, target) {
+  const store = `--store=${at}/repository/default.castr`;
+  return {
+    words: ['casync', 'extract', store, '--seed-output=no', `${at}/repository/${revision}.caibx`, target],
+  };
+}

@@ -1,0 +1,45 @@
+/** What D, and D with D′ after it, take: allocated bytes and files of each tool's repository. */
+import { disksOf } from '../lab.js';
+import { leaveOut } from '../measure.js';
+import { peersThatRun } from '../peers/all.js';
+import { cairn } from '../peers/cairn.js';
+import { peerRow } from '../peers/rows.js';
+import { saveStore, shownImage, store, storeOfDisk } from '../peers/stores.js';
+import { inTurnWithin } from '../timed.js';
+
+/** Stored bytes are the same each time, so there is one round; what other workloads measured is taken from them. */
+export async function stored(lab) {
+  const { disk, changed } = disksOf(lab);
+  const measure = (tool) => () => {
+    const first = firstOf(lab, tool, disk);
+    if (changed === null) return { ...first, second: null };
+    return { ...first, second: lab.tools.get(tool.name).second ?? secondOf(lab, tool, disk, changed) };
+  };
+  if (changed === null) leaveOut('D with D′', 'the changed disk needs root');
+  const subjects = [cairn, ...peersThatRun()].map((tool) => [tool.name, measure(tool)]);
+  const results = await inTurnWithin(1, Object.fromEntries(subjects));
+  const megabytes = { unit: 'MB', target: 850 };
+  const rows = [
+    [{ ...megabytes, name: 'stored size of D' }, (one) => one.storedBytes / 1e6],
+    [{ ...megabytes, name: 'stored size of D and D′' }, ({ second }) => second && second.storedBytes / 1e6],
+    [{ unit: 'files', name: 'files of D' }, (one) => one.files],
+    [{ unit: 'files', name: 'files of D and D′' }, ({ second }) => second?.files],
+  ];
+  return rows
+    .map(([row, samplesOf]) => peerRow(results, { ...row, samplesOf }))
+    .filter(({ samples }) => samples.length > 0);
+}
+
+function firstOf(lab, tool, disk) {
+  storeOfDisk(lab, tool, shownImage(lab, disk));
+  return lab.tools.get(tool.name).first;
+}
+
+function secondOf(lab, tool, disk, changed) {
+  const at = storeOfDisk(lab, tool, shownImage(lab, disk));
+  const { done } = saveStore(lab, tool);
+  const second = store(tool, at, shownImage(lab, changed), 'second');
+  done();
+  lab.tools.set(tool.name, { ...lab.tools.get(tool.name), second });
+  return second;
+}
