@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** No command of a peer may take longer. */
-export const PEER_SECONDS_MAX = Number(process.env.CAIRN_BENCH_PEER_SECONDS ?? 300);
+const PEER_SECONDS_MAX = Number(process.env.CAIRN_BENCH_PEER_SECONDS ?? 300);
 /** What the rounds of one subject may take together; after that it has no more of them, and the row says so. */
 const ROUNDS_SECONDS_MAX = Number(process.env.CAIRN_BENCH_ROUNDS_SECONDS ?? 60);
 
