@@ -71,6 +71,7 @@ export function makeLab({ sizeBytes, content, seed, engines }) {
     engines,
     disks: null,
     tools: new Map(),
+    servers: new Set(),
   };
   try {
     if (content === undefined) {
@@ -105,8 +106,8 @@ export function makeDisk(disk, sizeBytes, content) {
 }
 
 /** Takes away whatever is mounted or attached under the lab's directory, told by the kernel and not from memory, so
- *  it also finds what a workload that failed has left. Servers end with their mounts. */
-export function sweep({ directory, zrams }) {
+ *  it also finds what a workload that failed has left. Servers end with their mounts, or are told to. */
+export function sweep({ directory, zrams, servers }) {
   for (const number of zrams.splice(0)) removeZram(number);
   const mine = () =>
     readFileSync('/proc/self/mountinfo', 'utf8')
@@ -122,6 +123,8 @@ export function sweep({ directory, zrams }) {
     if (kind === 'fuse.cairn') spawnSync(process.execPath, [CAIRN, 'umount', '--force', at]);
     else if (spawnSync('umount', [at]).status !== 0) spawnSync('umount', ['--lazy', at]);
   }
+  for (const server of servers) server.kill('SIGTERM');
+  servers.clear();
   const left = mine().map(({ at }) => at);
   if (left.length > 0) throw new Error(`still mounted: ${left.join(', ')}`);
 }

@@ -11,9 +11,8 @@ import { apt } from './tree.js';
 const MIB = 2 ** 20;
 const MINUTES_MAX = 4;
 /** What an administrator may do of an evening. */
-const EVENING = `apt-get update -qq; apt-get upgrade -y -qq
-  apt-get install -y -qq --no-install-recommends tmux rsync curl
-  apt-get purge -y -qq vim git; apt-get autoremove --purge -y -qq; apt-get clean`;
+const EVENING = `$get update; $get upgrade; $get install tmux rsync curl
+  $get purge vim git; $get autoremove --purge; $get clean`;
 const ROWS_SHARE = 0.02;
 
 /** Changes the disk and says what upgraded its packages: `apt`, or `copies` where apt could not. */

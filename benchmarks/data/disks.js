@@ -20,6 +20,7 @@ export function disksIn(directory, { sizeBytes, seed }) {
   const at = join(kept ?? directory, `cairn-bench-disks-${sizeBytes}-${seed}-${RECIPE}`);
   if (!existsSync(join(at, 'facts.json'))) {
     const made = join(directory, 'disks-in-making');
+    rmSync(made, { recursive: true, force: true });
     mkdirSync(made);
     makeDisks(made, sizeBytes, seed);
     rmSync(at, { recursive: true, force: true });

@@ -14,7 +14,6 @@ import {
 import { dirname, join } from 'node:path';
 import { has, leaveOut } from '../measure.js';
 
-const MIRROR = 'http://deb.debian.org';
 /** Installed when there is room for them; about 1.2 GiB together. */
 const PACKAGES =
   'build-essential git golang-1.19-go postgresql-15 python3-numpy vim nginx-light openssh-server systemd-sysv';
@@ -34,15 +33,17 @@ export function makeTree(tree, bytesMax) {
   return 'this machine';
 }
 
-/** Runs a command of apt in `tree`, with the names of this machine's resolver for as long as it takes. */
+/** Runs a script in `tree` in which $get is apt-get without questions, recommended packages and the syncs of dpkg that
+ *  take most of its time. The names of this machine's resolver are there for as long as that takes. */
 export function apt(tree, script, minutesMax) {
   const resolver = join(tree, 'etc/resolv.conf');
   cpSync('/etc/resolv.conf', resolver, { dereference: true });
+  const get = 'apt-get -y -qq --no-install-recommends -o Dpkg::Options::=--force-unsafe-io';
   const { status } = spawnSync('chroot', [tree, 'sh', '-ec', script], {
     stdio: 'ignore',
     timeout: minutesMax * 60_000,
     killSignal: 'SIGKILL',
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
+    env: { ...process.env, get, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
   });
   rmSync(resolver, { force: true });
   return status === 0;
@@ -51,39 +52,40 @@ export function apt(tree, script, minutesMax) {
 function whyNoDebian(bytesMax) {
   if (process.geteuid?.() !== 0) return 'it needs root';
   if (!has('debootstrap')) return 'debootstrap is not installed';
+  if (!existsSync('/etc/apt/sources.list.d') || mirrorOf('/etc/apt') === '')
+    return 'no Debian mirror is known here';
   return bytesMax < BARE_BYTES ? 'the disk is too small' : null;
 }
 
-/** What dpkg syncs is not asked for here, which takes most of its time. */
 function installDebian(tree, bytesMax) {
+  const mirror = mirrorOf('/etc/apt');
   const release = /VERSION_CODENAME=(\w+)/.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'bookworm';
-  const words = [
-    String(MINUTES_MAX * 60),
-    'debootstrap',
-    '--variant=minbase',
-    release,
-    tree,
-    `${MIRROR}/debian`,
-  ];
+  const words = [String(MINUTES_MAX * 60), 'debootstrap', '--variant=minbase', release, tree, mirror];
   if (spawnSync('timeout', words, { stdio: 'ignore' }).status !== 0) return false;
-  const unsafe = join(tree, 'etc/dpkg/dpkg.cfg.d/unsafe-io');
-  writeFileSync(unsafe, 'force-unsafe-io\n');
   const done =
-    bytesMax < WHOLE_BYTES ||
-    apt(
-      tree,
-      `apt-get update -qq; apt-get install -y -qq --no-install-recommends ${PACKAGES}; apt-get clean`,
-      MINUTES_MAX,
-    );
+    bytesMax < WHOLE_BYTES || apt(tree, `$get update; $get install ${PACKAGES}; $get clean`, MINUTES_MAX);
   rmSync(join(tree, 'var/cache/apt'), { recursive: true, force: true });
   mkdirSync(join(tree, 'var/cache/apt/archives/partial'), { recursive: true });
   rmSync(join(tree, 'var/lib/apt/lists'), { recursive: true, force: true });
   mkdirSync(join(tree, 'var/lib/apt/lists/partial'), { recursive: true });
-  rmSync(unsafe);
-  // Updates come from here when the disk changes.
-  const security = `deb ${MIRROR}/debian-security ${release}-security main\n`;
+  // Updates come from there when the disk changes.
+  const security = `deb ${mirror}-security ${release}-security main\n`;
   writeFileSync(join(tree, 'etc/apt/sources.list.d/security.list'), security);
   return done;
+}
+
+/** The Debian mirror that this machine's own packages come from, without a slash at its end. */
+function mirrorOf(directory) {
+  const lists = [
+    'sources.list',
+    ...readdirSync(join(directory, 'sources.list.d')).map((name) => `sources.list.d/${name}`),
+  ];
+  const text = lists
+    .map((name) => join(directory, name))
+    .filter((path) => existsSync(path))
+    .map((path) => readFileSync(path, 'utf8'))
+    .join('\n');
+  return /^[^#\n]*?(https?:\/\/\S+\/debian)\/?\s/m.exec(text)?.[1] ?? '';
 }
 
 /** Files of /usr in the order of their names until there are enough. */

@@ -18,6 +18,7 @@ export async function mountOf(lab, tool, at, image) {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  lab.servers.add(server);
   let said = '';
   server.stderr.on('data', (text) => {
     said += text;
@@ -29,6 +30,7 @@ export async function mountOf(lab, tool, at, image) {
       await wait(50);
       if (waited === 10_000) server.kill('SIGKILL');
     }
+    lab.servers.delete(server);
   };
   for (let waited = 0; sizeOf(path) !== lab.sizeBytes; waited += 100) {
     if (server.exitCode !== null || waited > MOUNT_MS_MAX) {

@@ -2,6 +2,7 @@
  *  what the tool stores is in the page cache. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { layoutOf } from '../data/partitions.js';
 import { cairn as cairnJson, disksOf } from '../lab.js';
 import { dropPagesOf, leaveOut, peakBytesWithChildren, run } from '../measure.js';
 import { unmount } from '../mounted.js';
@@ -64,7 +65,7 @@ async function reading(lab, rounds, image, mounts) {
     rounds,
     subjects((path) => {
       dropPagesOf(path);
-      const skip = Math.floor(lab.root.offset / MIB);
+      const skip = layoutOf(lab.sizeBytes).root.offset / MIB;
       const words = ['dd', `if=${path}`, 'of=/dev/null', 'bs=1M', `skip=${skip}`, `count=${bytes / MIB}`];
       return timedDurably({ words: [...words, 'status=none'] }, lab.directory);
     }),
