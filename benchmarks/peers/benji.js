@@ -1,19 +1,28 @@
 import { writeFileSync } from 'node:fs';
-import { versionOf } from './program.js';
+import { pythonOf, versionOf } from './program.js';
+
+const VERSION = 'import importlib.metadata as m; print(m.version("benji"))';
 
 /** Benji's blocks lie in `at/repository`, its database too. */
 export const benji = {
   name: 'benji',
   program: 'benji',
-  version: () => versionOf('benji', ['version-info'], /benji[^\d]*([\d.]+)/i),
+  version: () => versionOf(pythonOf('benji'), ['-c', VERSION]),
   settings: 'blocks of 4 MiB (its default), zstd 1, SQLite, file storage, no encryption',
   why: 'its default block size is that of RBD objects; a database server would only add to what is measured',
   initialise: (at) => {
     writeFileSync(`${at}/benji.yaml`, configuration(at));
     return [benjiAt(at, ['database-init'])];
   },
-  backup: (at, image) => benjiAt(at, ['backup', `file:${image.directory}/${image.name}`, 'bench']),
+  backup: (at, image, revision) =>
+    benjiAt(at, ['backup', '--uid', revision, `file:${image.directory}/${image.name}`, 'bench']),
+  restoreToFile: (at, revision, directory, image) => restore(at, revision, `${directory}/${image.name}`),
+  restoreToDevice: (at, revision, _image, device) => restore(at, revision, device),
 };
+
+function restore(at, revision, target) {
+  return benjiAt(at, ['restore', '--sparse', '--force', revision, `file:${target}`]);
+}
 
 function benjiAt(at, words) {
   return {

@@ -9,6 +9,11 @@ export function preferInstalled() {
   process.env.PATH = `${HERE}bin:${process.env.PATH}`;
 }
 
+/** The Python that peers/install made for a peer. */
+export function pythonOf(name) {
+  return `${HERE}${name}/bin/python`;
+}
+
 /** The version that a program tells of itself, or null where it is not there or does not start. */
 export function versionOf(program, words, pattern = /(\d+(?:\.\d+)+\S*)/) {
   const done = spawnSync(program, words, { encoding: 'utf8', timeout: 60_000 });
