@@ -161,7 +161,8 @@ function loopDevicesUnder(directory) {
 /** Everything that the lab has made is gone then, mounts first. */
 export function removeLab(lab) {
   sweep(lab);
-  rmSync(lab.directory, { recursive: true, force: true });
+  // A store of a hundred thousand files takes rmSync minutes.
+  run('rm', ['-rf', lab.directory]);
 }
 
 const EXTENTS = `

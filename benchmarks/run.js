@@ -6,7 +6,7 @@
  *  directory to make the disk from instead of disk D), CAIRN_BENCH_DIR (the temporary directory; where it is set the
  *  disks stay there for the next run), CAIRN_BENCH_OUT (the file for the JSON), CAIRN_BENCH_ENGINES
  *  (native,fuse-native), CAIRN_BENCH_PEERS (all), CAIRN_BENCH_PEER_SECONDS (300) for one command of a peer and
- *  CAIRN_BENCH_ROUNDS_SECONDS (60) for all rounds of a workload of one. Needs e2fsprogs, fdisk, dosfstools, mtools,
+ *  CAIRN_BENCH_ROUNDS_SECONDS (45) for all rounds of a workload of one. Needs e2fsprogs, fdisk, dosfstools, mtools,
  *  xfsprogs, python3; debootstrap for a Debian tree; zstd and b3sum for limits; for the mount cc, pkg-config and
  *  libfuse3-dev, fio, and root for loop and zram devices. It takes four times the size of the disk in the temporary
  *  directory at most. */

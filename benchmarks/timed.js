@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 /** No command of a peer may take longer. */
 const PEER_SECONDS_MAX = Number(process.env.CAIRN_BENCH_PEER_SECONDS ?? 300);
 /** What the rounds of one subject may take together; after that it has no more of them, and the row says so. */
-const ROUNDS_SECONDS_MAX = Number(process.env.CAIRN_BENCH_ROUNDS_SECONDS ?? 60);
+const ROUNDS_SECONDS_MAX = Number(process.env.CAIRN_BENCH_ROUNDS_SECONDS ?? 45);
 
 /** Runs `words` and then syncs the file system that `written` lies on, both on the clock; where `written` is a block
  *  device, that. Gives { seconds, peakBytes, stdout }; peak memory is that of its largest process. Throws when it

@@ -23,7 +23,7 @@ export function warm(path) {
 /** An empty store for `tool`; gives its directory. */
 export function emptyStore(lab, tool) {
   const at = storeAt(lab, tool);
-  rmSync(at, { recursive: true, force: true });
+  run('rm', ['-rf', at]);
   mkdirSync(join(at, 'repository'), { recursive: true });
   for (const command of tool.initialise(at))
     run(command.words[0], command.words.slice(1), spawnOptions(command));
@@ -37,15 +37,25 @@ export function store(tool, at, image, revision) {
   return { seconds, peakBytes, ...sizeOf(at) };
 }
 
-/** The tool's store with one backup of D, made when there is none yet. It may be left changed only by those who call
- *  `forgetStore`. */
+/** The tool's store with one backup of D, made when there is none yet. Whoever changes it puts it back (`saveStore`).
+ *  Throws at once for a tool that could not make it before. */
 export function storeOfDisk(lab, tool, image) {
-  if (!lab.tools.has(tool.name)) {
-    const at = emptyStore(lab, tool);
-    const outcome = store(tool, at, image, 'first');
-    keepStore(lab, tool, outcome);
+  const known = lab.tools.get(tool.name);
+  if (known?.error !== undefined) throw known.error;
+  if (known?.first === undefined) {
+    try {
+      keepStore(lab, tool, store(tool, emptyStore(lab, tool), image, 'first'));
+    } catch (error) {
+      failStore(lab, tool, error);
+      throw error;
+    }
   }
   return storeAt(lab, tool);
+}
+
+/** Says that the tool cannot store D, so that nobody waits for it again. */
+export function failStore(lab, tool, error) {
+  lab.tools.set(tool.name, { error });
 }
 
 /** Says that the tool's store now holds one backup of D, which took `outcome`. */
@@ -57,15 +67,15 @@ export function keepStore(lab, tool, outcome) {
 export function saveStore(lab, tool) {
   const at = storeAt(lab, tool);
   const saved = `${at}.saved`;
-  rmSync(saved, { recursive: true, force: true });
+  run('rm', ['-rf', saved]);
   run('cp', ['-a', '--reflink=auto', at, saved]);
   return {
     reset: () => {
-      rmSync(at, { recursive: true, force: true });
+      run('rm', ['-rf', at]);
       run('cp', ['-a', '--reflink=auto', saved, at]);
     },
     done: () => {
-      rmSync(at, { recursive: true, force: true });
+      run('rm', ['-rf', at]);
       run('mv', [saved, at]);
     },
   };

@@ -7,7 +7,16 @@ import { has, leaveOut } from '../measure.js';
 import { peersThatRun } from '../peers/all.js';
 import { cairn } from '../peers/cairn.js';
 import { peerRow } from '../peers/rows.js';
-import { emptyStore, keepStore, saveStore, shownImage, store, storeOfDisk, warm } from '../peers/stores.js';
+import {
+  emptyStore,
+  failStore,
+  keepStore,
+  saveStore,
+  shownImage,
+  store,
+  storeOfDisk,
+  warm,
+} from '../peers/stores.js';
 import { inTurnWithin, timedDurably } from '../timed.js';
 
 /** The whole of D into an empty store. */
@@ -17,11 +26,16 @@ export async function peersBackup(lab, rounds) {
   const backups = [cairn, ...peersThatRun()].map((tool) => [
     tool.name,
     () => {
-      const at = emptyStore(lab, tool);
-      warm(image.path);
-      const outcome = store(tool, at, image, 'first');
-      keepStore(lab, tool, outcome);
-      return outcome;
+      try {
+        const at = emptyStore(lab, tool);
+        warm(image.path);
+        const outcome = store(tool, at, image, 'first');
+        keepStore(lab, tool, outcome);
+        return outcome;
+      } catch (error) {
+        failStore(lab, tool, error);
+        throw error;
+      }
     },
   ]);
   const copy = join(lab.directory, 'copy.img');

@@ -3,6 +3,7 @@
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeDatabase, makeIncompressible, WRITE_SIZES, writeScattered } from '../data/images.js';
+import { run } from '../measure.js';
 import { peersThatRun } from '../peers/all.js';
 import { cairn, cairnWithBlocks } from '../peers/cairn.js';
 import { peerRow } from '../peers/rows.js';
@@ -29,7 +30,7 @@ export async function database(lab) {
     () => {
       const at = emptyStore(lab, tool);
       const outcomes = images.map((each, index) => store(tool, at, shownImage(lab, each), `of-${index}`));
-      rmSync(at, { recursive: true });
+      run('rm', ['-rf', at]);
       lab.tools.delete(tool.name);
       const grown = outcomes
         .slice(1)
@@ -62,7 +63,7 @@ async function incompressible(lab, bytes) {
       const at = emptyStore(lab, tool);
       const before = sizeOf(at).storedBytes;
       const outcome = store(tool, at, shownImage(lab, path), 'first');
-      rmSync(at, { recursive: true });
+      run('rm', ['-rf', at]);
       lab.tools.delete(tool.name);
       return { ...outcome, times: (outcome.storedBytes - before) / bytes };
     },
