@@ -6,7 +6,7 @@ export const casync = {
   program: 'casync',
   version: () => versionOf('casync', ['--version'], /casync (\S+)/),
   settings: '--compression=zstd, chunks of 64 KiB on average',
-  why: 'zstd is faster than its default, xz; its level cannot be chosen; larger chunks make fewer files and a larger next backup',
+  why: 'the level of its zstd cannot be chosen; chunks are of its default size',
   initialise: () => [],
   backup: (at, image, revision) => ({
     words: [

@@ -6,7 +6,7 @@ export const qemuImg = {
   program: 'qemu-img',
   version: () => versionOf('qemu-img', ['--version']),
   settings: 'convert -O qcow2 -c -o compression_type=zstd -m 16 -W',
-  why: 'zstd is its faster codec and its level cannot be chosen; as many requests at once as it allows, in any order',
+  why: 'the level of its zstd cannot be chosen; as many requests at once as it allows, in any order',
   isFullEachTime: true,
   initialise: () => [],
   backup: (at, image, revision) => ({

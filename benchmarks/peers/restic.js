@@ -6,7 +6,7 @@ export const restic = {
   program: 'restic',
   version: () => versionOf('restic', ['version']),
   settings: 'repository version 2, --compression auto, --pack-size 64, --force; encrypted, as it always is',
-  why: 'auto is its fast level of zstd; larger packs are fewer files to sync; chunks cannot be chosen',
+  why: 'auto is the faster of its two levels of zstd; larger packs are fewer files to sync; chunks cannot be chosen',
   initialise: (at) => [resticAt(at, ['init', '--repository-version', '2'])],
   backup: (at, image) => ({
     ...resticAt(at, ['backup', '--force', '--compression', 'auto', '--pack-size', '64', image.name]),
