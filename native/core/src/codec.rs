@@ -199,7 +199,7 @@ mod tests {
         let mut other = base.clone();
         other[7] ^= 1;
         assert!(decode_against(&other, &frame, &mut plain).is_err() || plain != block);
-        assert!(decode_against(&base, &frame, &mut vec![0; 100]).is_err());
+        assert!(decode_against(&base, &frame, &mut [0; 100]).is_err());
         assert_eq!(encode_against(&base, &block, 4000), None, "it would be longer");
     }
 

@@ -46,7 +46,7 @@ fn fanout() -> Fanout {
 
 fn pointer(content: u32) -> BlockPointer {
     let digest = Digest::of(Context::Block, &content.to_le_bytes());
-    let base = (content % 3 == 0).then(|| Place::new(SegmentId(7), Ordinal(content % 500)).unwrap());
+    let base = content.is_multiple_of(3).then(|| Place::new(SegmentId(7), Ordinal(content % 500)).unwrap());
     BlockPointer { digest, place: Place::new(SegmentId(9), Ordinal(content % 1000)).unwrap(), base }
 }
 
