@@ -19,10 +19,8 @@ import { describePeers } from './peers/all.js';
 import { preferInstalled, versionOf } from './peers/program.js';
 import { judged, shown } from './report.js';
 import { changed, full, unchanged } from './workloads/backup.js';
-import { collect } from './workloads/collect.js';
 import { loop } from './workloads/mount-loop.js';
 import { random } from './workloads/mount-random.js';
-import { scale } from './workloads/mount-scale.js';
 import { direct, parallel, sequential, warm } from './workloads/mount-sequential.js';
 import { sparse } from './workloads/mount-sparse.js';
 import { peersBackup, peersNext } from './workloads/peers-backup.js';
@@ -31,13 +29,14 @@ import { peersMount } from './workloads/peers-mount.js';
 import { peersRestore } from './workloads/peers-restore.js';
 import { stored } from './workloads/peers-stored.js';
 import { restoreDifferential, restoreFull, restoreSparse } from './workloads/restore.js';
+import { revisions } from './workloads/revisions.js';
+import { scale } from './workloads/scale.js';
 
 const WORKLOADS = new Map(
   Object.entries({
     full,
     unchanged,
     changed,
-    collect,
     'mount-sequential': sequential,
     'mount-direct': direct,
     'mount-warm': warm,
@@ -45,7 +44,6 @@ const WORKLOADS = new Map(
     'mount-parallel': parallel,
     'mount-loop': loop,
     'mount-sparse': sparse,
-    'mount-scale': scale,
     'restore-full': restoreFull,
     'restore-differential': restoreDifferential,
     'restore-sparse': restoreSparse,
@@ -55,6 +53,8 @@ const WORKLOADS = new Map(
     'peers-mount': peersMount,
     stored,
     database,
+    revisions,
+    scale,
   }),
 );
 
