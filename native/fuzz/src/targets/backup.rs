@@ -4,11 +4,11 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::liar::{self, Lab, Plan, directory};
+use crate::reading;
 use cairn_core::backup::{self, BackupParams, Source};
 use cairn_core::disk::DiskLock;
 use cairn_core::source::StreamSource;
-use crate::liar::{self, Lab, Plan, directory};
-use crate::reading;
 
 const BLOCK: usize = 4096;
 /// A pipe holds so much without anybody reading it.

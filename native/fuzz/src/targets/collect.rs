@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::liar::{Lab, Plan, directory};
+use crate::reading;
 use cairn_core::collect::{self, CollectParams};
 use cairn_core::disk::DiskLock;
 use cairn_core::job::Control;
 use cairn_core::retire;
 use cairn_core::revision::RevisionId;
-use crate::liar::{Lab, Plan, directory};
-use crate::reading;
 
 type Blocks = Vec<Option<Vec<u8>>>;
 
