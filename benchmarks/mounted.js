@@ -1,7 +1,7 @@
 /** What the workloads of the mount read: the same image served by each engine and, beside them, the file of the
  *  trivial file system. All are mounted at the same time and read in turn; the kernel gives all the same readahead. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { backedUp, CAIRN, cairn } from './lab.js';

@@ -6,6 +6,7 @@ import { ROOT, sourcesIn } from './sources.js';
 
 /** Each crate with the crates of ours that it may depend on. */
 const CRATES: Readonly<Record<string, readonly string[]>> = {
+  bench: ['core'],
   core: [],
   fuse: ['core'],
   node: ['core', 'fuse'],

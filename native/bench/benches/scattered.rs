@@ -1,7 +1,7 @@
 //! What scattered writes cost: bytes stored for each byte changed, and the time to take and to read
 //! such revisions.
 //!
-//! `cargo bench --bench scattered -- <image> <directory>`: the image is copied into the directory and
+//! `cargo bench -p cairn-bench --bench scattered -- <image> <directory>`: the image is copied into the directory and
 //! changed there. One line of JSON for each backup.
 
 #![allow(
@@ -123,7 +123,7 @@ impl Lab {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [image, directory] = arguments.as_slice() else {
-        println!("usage: cargo bench --bench scattered -- <image> <directory>");
+        println!("usage: cargo bench -p cairn-bench --bench scattered -- <image> <directory>");
         return;
     };
     let setting = |name: &str| std::env::var(name).ok();

@@ -1,4 +1,4 @@
-//! What reading costs inside the core, without FUSE: `cargo bench -p cairn-core --bench read`.
+//! What reading costs inside the core, without FUSE: `cargo bench -p cairn-bench --bench read`.
 //!
 //! Makes a store of its own in the temporary directory, with a disk whose blocks shrink to about a
 //! third and one whose blocks do not shrink, and prints one line a figure: the best of several
@@ -12,107 +12,18 @@
 )]
 
 use std::hint::black_box;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_core::backup::{self, BackupParams, Source};
+use cairn_bench::data::{Numbers, noise, words};
+use cairn_bench::store::{BLOCK_LEN, Store};
 use cairn_core::codec::{self, Codec};
 use cairn_core::digest::{Context, Digest};
-use cairn_core::disk::{Disk, DiskLock, DiskOptions};
-use cairn_core::image::Image;
-use cairn_core::io::OsFiles;
 use cairn_core::map::ExtentState;
-use cairn_core::records::{CacheBudget, Caches, Records};
-use cairn_core::source::PathSource;
 
-const BLOCK_LEN: usize = 64 * 1024;
-/// So far apart that the map has the height of a disk of 1 TiB.
-const IMAGE_LEN: u64 = 1 << 40;
 const DATA_LEN: usize = 64 << 20;
 const BLOCKS: usize = DATA_LEN / BLOCK_LEN;
 const ROUNDS: usize = 15;
 const LOOKUPS: usize = 50_000;
-
-/// A sequence of numbers that is the same at every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
-
-/// Words out of a small dictionary and numbers between them, as in logs and databases.
-fn words(numbers: &mut Numbers, len: usize) -> Vec<u8> {
-    let dictionary: Vec<Vec<u8>> = (0..2000)
-        .map(|_| (0..3 + numbers.below(9)).map(|_| b'a' + numbers.below(26) as u8).collect())
-        .collect();
-    let mut out = Vec::with_capacity(len + 32);
-    while out.len() < len {
-        out.extend_from_slice(&dictionary[numbers.below(dictionary.len())]);
-        out.push(b' ');
-        if numbers.below(8) == 0 {
-            out.extend_from_slice(&numbers.next().to_le_bytes());
-        }
-    }
-    out.truncate(len);
-    out
-}
-
-fn noise(numbers: &mut Numbers, len: usize) -> Vec<u8> {
-    (0..len / 8).flat_map(|_| numbers.next().to_le_bytes()).collect()
-}
-
-struct Store {
-    disk: Disk,
-    image: Image,
-    bytes: Vec<u8>,
-}
-
-impl Store {
-    fn new(directory: &Path, bytes: Vec<u8>) -> Self {
-        std::fs::create_dir(directory).unwrap();
-        let source = directory.join("source.img");
-        let file = std::fs::File::create(&source).unwrap();
-        file.write_all_at(&bytes, 0).unwrap();
-        file.set_len(IMAGE_LEN).unwrap();
-        let disk = Disk::create(Arc::new(OsFiles), &directory.join("disk"), DiskOptions::default()).unwrap();
-        let lock = DiskLock::take(&disk.paths().directory, "a benchmark").unwrap();
-        let params = BackupParams {
-            name: "bench".into(),
-            source: Source::Path(PathSource::open(&source).unwrap()),
-            description: serde_json::Map::new(),
-            consistency: None,
-            tags: Vec::new(),
-            threads: 0,
-        };
-        let taken = backup::prepare(&disk, lock, params, Arc::default()).unwrap().commit().unwrap();
-        std::fs::remove_file(source).unwrap();
-        let image = Self::open(&disk, &taken.manifest.revision, CacheBudget::default());
-        Self { disk, image, bytes }
-    }
-
-    fn open(disk: &Disk, revision: &cairn_core::revision::RevisionId, budget: CacheBudget) -> Image {
-        let caches = Arc::new(Caches::new(budget));
-        let records = Records::new(Arc::clone(disk.files()), disk.paths().segments(), caches);
-        Image::open(disk, Arc::new(records), revision).unwrap()
-    }
-
-    /// An image whose cache holds hardly a block, so that every block read is decoded.
-    fn cold(&self) -> Image {
-        let revision = &self.disk.revisions().unwrap()[0];
-        Self::open(&self.disk, revision, CacheBudget { blocks_bytes: 1 << 20, ..CacheBudget::default() })
-    }
-}
 
 fn best(mut round: impl FnMut()) -> Duration {
     (0..ROUNDS)
@@ -238,12 +149,11 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
     let mut numbers = Numbers(42);
-    let shrinking = Store::new(&directory.path().join("words"), words(&mut numbers, DATA_LEN));
+    let shrinking = Store::new("words", words(&mut numbers, DATA_LEN));
     cold("words", &shrinking);
     cached(&shrinking);
     drop(shrinking);
-    let plain = Store::new(&directory.path().join("noise"), noise(&mut numbers, DATA_LEN));
+    let plain = Store::new("noise", noise(&mut numbers, DATA_LEN));
     cold("noise", &plain);
 }
