@@ -121,7 +121,7 @@ fn zeros() -> Pair {
     Pair {
         name: "zeros",
         beside: "memcmp with a block of zeros",
-        ratio_max: 0.35,
+        ratio_max: 0.3,
         round: ROUND,
         work: Box::new(move || {
             for block in mine.chunks(BLOCK_LEN) {
