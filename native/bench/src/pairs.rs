@@ -306,7 +306,7 @@ fn update(pages: &Pages, parent: MapRoot, step: usize, salt: u64) -> (MapRoot, W
         let mut digest = [0x5a; 32];
         digest[..8].copy_from_slice(&(block ^ salt).to_le_bytes());
         let place = Place::new(SegmentId(9), Ordinal(block as u32)).unwrap();
-        updater.set(block, Some(BlockPointer { digest: Digest(digest), place })).unwrap();
+        updater.set(block, Some(BlockPointer { digest: Digest(digest), place, base: None })).unwrap();
     }
     let root = updater.finish(MAP_BLOCKS).unwrap();
     (root, written)
