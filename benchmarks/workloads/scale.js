@@ -104,7 +104,7 @@ function configuration(lab) {
 
 function makeRepository(lab, repository) {
   const disk = join(lab.directory, 'small.img');
-  makeDisk(disk, DISK_BYTES, new URL('..', import.meta.url).pathname);
+  makeDisk(disk, DISK_BYTES, new URL('.', import.meta.url).pathname);
   freshRepository(lab, repository);
   cairn(lab, ['backup', 'bench', '--source', disk, '--tag', TAG], repository);
   rmSync(disk);

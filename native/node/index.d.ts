@@ -144,7 +144,7 @@ export interface NativeBackupParams {
   consistency?: string
   /** Tags of the revision. */
   tags: Array<string>
-  /** Worker threads; 0 for one a core. */
+  /** Worker threads; 0 for as many as are good. */
   threads?: number
 }
 
@@ -240,7 +240,7 @@ export interface NativeRestoreParams {
   keepsLost?: boolean
   /** Directories of disks in which copies may be. */
   copiesDisks?: Array<string>
-  /** Worker threads; 0 for one a core. */
+  /** Worker threads; 0 for as many as are good. */
   threads?: number
 }
 

@@ -251,7 +251,7 @@ fn map_walk() -> Pair {
     Pair {
         name: "map walk",
         beside: "an Arc out of a HashMap for each level",
-        ratio_max: 2.3,
+        ratio_max: 3.0,
         round: Round::Calls(LOOKUPS),
         work: Box::new(move || {
             // The directory stays for as long as the whole store does.
@@ -327,7 +327,7 @@ fn map_update() -> Pair {
     Pair {
         name: "map update",
         beside: "blake3::hash of the new pages",
-        ratio_max: 3.2,
+        ratio_max: 4.5,
         round,
         work: Box::new(move || {
             black_box(update(&pages, parent, 16, 1 << 40));
