@@ -43,12 +43,16 @@ export class Output {
     this.#resultStream = this.#stderr;
   }
 
-  /** A listing, which is what the user asked for. The field `warnings` of a result is told as `warn` tells it. */
-  result(value: unknown, text: string): void {
+  /** A listing, which is what the user asked for. The field `warnings` of a result is told as `warn` tells it. A text
+   *  that costs something is a function, which is called where it is wanted. */
+  result(value: unknown, text: string | (() => string)): void {
     const { document, warnings } = withoutWarnings(value);
     for (const sentence of warnings) this.warn(sentence);
     if (this.json) this.#document(document);
-    else if (text !== '') this.#write(this.#resultStream, `${text}\n`);
+    else {
+      const said = typeof text === 'string' ? text : text();
+      if (said !== '') this.#write(this.#resultStream, `${said}\n`);
+    }
   }
 
   /** A listing that may be longer than memory: an array, element by element. When `values` fails half-way, the array

@@ -1,5 +1,10 @@
 /** Tables of plain text: aligned columns, two spaces apart, nothing after the last word of a line. */
 
+/** What no cell contains: names are made `visible` before they come here. */
+const SEPARATOR = '\0';
+/** Characters that take two UTF-16 units. */
+const HAS_PAIRS = /[\ud800-\udbff]/;
+
 export interface Column<Row> {
   readonly title: string;
   readonly align?: 'left' | 'right';
@@ -15,23 +20,31 @@ export function renderTable<Row>(
   rows: readonly Row[],
   title: (text: string) => string = (text) => text,
 ): string {
-  const used = columns
-    .map((column) => ({ column, cells: rows.map((row) => column.cell(row)) }))
-    .filter(({ cells }) => cells.some((cell) => cell !== ''))
-    .map(({ column, cells }) => ({
-      column,
-      cells,
-      width: Math.max(width(column.title), ...cells.map(width)),
-    }));
-  const head = used.map(({ column, width }) => pad(column.title, width, column.align));
-  const lines = rows.map((row, index) =>
-    used.map(({ column, cells, width }) => {
-      const padded = pad(cells[index] ?? '', width, column.align);
-      return column.style === undefined ? padded : column.style(padded, row);
-    }),
+  const widths = columns.map(() => 0);
+  // The cells of a row in one string, since there may be hundreds of thousands of rows.
+  const packed = rows.map((row) =>
+    columns
+      .map((column, index) => {
+        const cell = column.cell(row);
+        widths[index] = Math.max(widths[index] ?? 0, width(cell));
+        return cell;
+      })
+      .join(SEPARATOR),
   );
-  const [first, ...rest] = [head, ...lines].map((cells) => cells.join('  ').trimEnd());
-  return [title(first ?? ''), ...rest].join('\n');
+  const used = columns
+    .map((column, index) => ({ column, index, widest: widths[index] ?? 0 }))
+    .filter(({ widest }) => widest > 0)
+    .map(({ column, index, widest }) => ({ column, index, widest: Math.max(width(column.title), widest) }));
+  const head = used.map(({ column, widest }) => pad(column.title, widest, column.align)).join('  ');
+  const lines = rows.map((row, number) => {
+    const cells = (packed[number] ?? '').split(SEPARATOR);
+    const line = used.map(({ column, index, widest }) => {
+      const padded = pad(cells[index] ?? '', widest, column.align);
+      return column.style === undefined ? padded : column.style(padded, row);
+    });
+    return line.join('  ').trimEnd();
+  });
+  return [title(head.trimEnd()), ...lines].join('\n');
 }
 
 /** Name and value, one a line, the values under each other; a value that is empty leaves its line out. */
@@ -43,7 +56,7 @@ export function renderFields(fields: readonly (readonly [name: string, value: st
 
 /** Characters, not UTF-16 units; names that come from a guest are made `visible` before they come here. */
 export function width(text: string): number {
-  return [...text].length;
+  return HAS_PAIRS.test(text) ? [...text].length : text.length;
 }
 
 export function pad(text: string, columns: number, align: 'left' | 'right' = 'left'): string {

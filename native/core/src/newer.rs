@@ -11,10 +11,16 @@ use crate::damaged::Damaged;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::io::Files;
-use crate::manifest::{Manifest, State};
+use crate::job::threads;
+use crate::manifest::Manifest;
 use crate::retire::{self, Marks};
+use crate::revision::RevisionId;
 use crate::segment;
+use crate::text;
 use crate::units::SegmentId;
+
+/// Revisions for which no second thread is worth its start.
+const REVISIONS_ALONE: usize = 128;
 
 /// Where to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +54,12 @@ pub fn refuse_on(disk: &Disk, depth: Depth) -> Result<()> {
     let revisions = disk.revisions().unwrap_or_default();
     let segments = disk.segments().unwrap_or_default();
     let skipped = if depth == Depth::Newest { revisions.len().saturating_sub(1) } else { 0 };
-    for revision in revisions.iter().skip(skipped) {
-        let manifest = known(disk.manifest(revision))?;
-        known(State::read(files, &paths.state(revision)))?;
-        if depth == Depth::Newest {
-            manifest.iter().try_for_each(|manifest| refuse_root(disk, manifest))?;
-        }
+    refuse_revisions(disk, revisions.get(skipped..).unwrap_or(&[]))?;
+    if depth == Depth::Newest
+        && let Some(revision) = revisions.last()
+        && let Some(manifest) = known(disk.manifest(revision))?
+    {
+        refuse_root(disk, &manifest)?;
     }
     let skipped = if depth == Depth::Newest { segments.len().saturating_sub(1) } else { 0 };
     for &id in segments.iter().skip(skipped) {
@@ -61,19 +67,45 @@ pub fn refuse_on(disk: &Disk, depth: Depth) -> Result<()> {
     }
     if depth == Depth::Everything {
         for revision in retire::retired(disk).unwrap_or_default() {
-            known(Manifest::read(files, &paths.retired_manifest(&revision)))?;
+            refuse_text(files, &paths.retired_manifest(&revision), Manifest::FORMAT_WITH_BASES)?;
         }
         for revision in retire::unfinished(disk).unwrap_or_default() {
-            known(Manifest::read(files, &retire::aside_of(disk, &revision)))?;
+            refuse_text(files, &retire::aside_of(disk, &revision), Manifest::FORMAT_WITH_BASES)?;
         }
     }
     Ok(())
+}
+
+/// Their manifests and state files; many by several threads, since the time goes into opening them.
+fn refuse_revisions(disk: &Disk, revisions: &[RevisionId]) -> Result<()> {
+    let (files, paths) = (&**disk.files(), disk.paths());
+    let refuse_some = |revisions: &[RevisionId]| {
+        revisions.iter().try_for_each(|revision| {
+            refuse_text(files, &paths.manifest(revision), Manifest::FORMAT_WITH_BASES)?;
+            refuse_text(files, &paths.state(revision), text::FORMAT)
+        })
+    };
+    if revisions.len() <= REVISIONS_ALONE {
+        return refuse_some(revisions);
+    }
+    let share = revisions.len().div_ceil(threads(0));
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            revisions.chunks(share).map(|some| scope.spawn(move || refuse_some(some))).collect();
+        let joined = running.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Worker)));
+        joined.fold(Ok(()), Result::and)
+    })
 }
 
 /// The segments in which the root of a map is stored.
 fn refuse_root(disk: &Disk, manifest: &Manifest) -> Result<()> {
     let places = manifest.map.root.iter().flat_map(|root| [Some(root.place), root.copy]).flatten();
     places.map(|place| place.segment).try_for_each(|id| refuse_segment(disk, id))
+}
+
+fn refuse_text(files: &dyn Files, path: &Path, newest: u64) -> Result<()> {
+    let bytes = known(text::bytes_of(files, path))?;
+    bytes.map_or(Ok(()), |bytes| text::refuse_newer(newest, &bytes, path))
 }
 
 fn refuse_segment(disk: &Disk, id: SegmentId) -> Result<()> {

@@ -19,10 +19,8 @@ export function register(program: Command, context: CliContext): void {
       context.withRepository(async (repository) => {
         const rows = repository.revisions(disk);
         if (rows.length === 0) context.output.note('there are no revisions yet');
-        context.output.result(
-          rows,
-          rows.length === 0 ? '' : renderRows(rows, context.output.style, Date.now()),
-        );
+        const text = () => (rows.length === 0 ? '' : renderRows(rows, context.output.style, Date.now()));
+        context.output.result(rows, text);
       }),
     );
   addExamples(

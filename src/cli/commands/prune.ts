@@ -45,7 +45,7 @@ export function register(program: Command, context: CliContext): void {
             onProgress: progress.onProgress,
           });
           for (const sentence of unspokenOf(outcome, file)) output.warn(sentence);
-          output.result(outcome, output.quiet ? '' : renderPruned(outcome, output.style));
+          output.result(outcome, () => (output.quiet ? '' : renderPruned(outcome, output.style)));
         } finally {
           progress.stop();
         }
