@@ -19,6 +19,7 @@ import { describePeers } from './peers/all.js';
 import { preferInstalled, versionOf } from './peers/program.js';
 import { judged, shown } from './report.js';
 import { changed, full, unchanged } from './workloads/backup.js';
+import { devices } from './workloads/devices.js';
 import { loop } from './workloads/mount-loop.js';
 import { random } from './workloads/mount-random.js';
 import { direct, parallel, sequential, warm } from './workloads/mount-sequential.js';
@@ -37,6 +38,7 @@ const WORKLOADS = new Map(
     full,
     unchanged,
     changed,
+    devices,
     'mount-sequential': sequential,
     'mount-direct': direct,
     'mount-warm': warm,
