@@ -143,6 +143,8 @@ export class Place {
 
   remount(): void {
     run('umount', this.mountpoint);
+    // A mount namespace that was made meanwhile has a mount of its own, and would give the failed file system back.
+    while (isHeld(this.device)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
     run('mount', this.device, this.mountpoint);
   }
 
@@ -156,6 +158,17 @@ export class Place {
 
   get #ballast(): string {
     return path.join(this.mountpoint, 'ballast');
+  }
+}
+
+/** Whether a file system is on a device, in whichever mount namespace (open(2), O_EXCL). */
+function isHeld(device: string): boolean {
+  try {
+    closeSync(openSync(device, constants.O_RDONLY | constants.O_EXCL));
+    return false;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EBUSY') return true;
+    throw cause;
   }
 }
 
