@@ -240,12 +240,11 @@ impl Target {
         };
         for range in ranges {
             let (start, len) = (range.start, range.end - range.start);
-            match fallocate(file, FallocateFlags::KEEP_SIZE, start, len) {
-                Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
-                    return Err(failed(&self.path, start, error.into()));
-                }
-                // Whatever else it is shows in the writes, or does not matter.
-                Ok(()) | Err(_) => {}
+            // Whatever else it is shows in the writes, or does not matter.
+            if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) =
+                fallocate(file, FallocateFlags::KEEP_SIZE, start, len)
+            {
+                return Err(failed(&self.path, start, error.into()));
             }
         }
         Ok(())
