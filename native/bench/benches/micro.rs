@@ -25,7 +25,7 @@ fn yardstick(bencher: Bencher<'_, '_>, name: &str) {
 
 fn measure(bencher: Bencher<'_, '_>, round: Round, mut work: Box<dyn FnMut()>) {
     match round {
-        Round::Bytes(bytes) => bencher.counter(BytesCount::new(bytes)).bench_local(|| work()),
-        Round::Calls(calls) => bencher.counter(ItemsCount::new(calls)).bench_local(|| work()),
+        Round::Bytes(bytes) => bencher.counter(BytesCount::new(bytes)).bench_local(&mut work),
+        Round::Calls(calls) => bencher.counter(ItemsCount::new(calls)).bench_local(work),
     }
 }

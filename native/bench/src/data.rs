@@ -5,7 +5,7 @@ pub struct Numbers(pub u64);
 
 impl Numbers {
     /// The next one, anything but 0.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -14,7 +14,7 @@ impl Numbers {
 
     /// One below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end as u64) as usize
     }
 }
 
@@ -29,7 +29,7 @@ pub fn words(numbers: &mut Numbers, len: usize) -> Vec<u8> {
         out.extend_from_slice(&dictionary[numbers.below(dictionary.len())]);
         out.push(b' ');
         if numbers.below(8) == 0 {
-            out.extend_from_slice(&numbers.next().to_le_bytes());
+            out.extend_from_slice(&numbers.number().to_le_bytes());
         }
     }
     out.truncate(len);
@@ -38,5 +38,5 @@ pub fn words(numbers: &mut Numbers, len: usize) -> Vec<u8> {
 
 /// Bytes that do not shrink.
 pub fn noise(numbers: &mut Numbers, len: usize) -> Vec<u8> {
-    (0..len / 8).flat_map(|_| numbers.next().to_le_bytes()).collect()
+    (0..len / 8).flat_map(|_| numbers.number().to_le_bytes()).collect()
 }
