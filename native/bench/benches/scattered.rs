@@ -20,6 +20,7 @@ use cairn_core::backup::{self, BackupParams, Source, Taken};
 use cairn_core::disk::{Disk, DiskLock, DiskOptions};
 use cairn_core::image::Image;
 use cairn_core::io::OsFiles;
+use cairn_core::random::Numbers;
 use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::source::PathSource;
 
@@ -39,22 +40,10 @@ enum Writes {
     All,
 }
 
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 struct Lab {
     source: PathBuf,
     disk: Disk,
-    random: Random,
+    random: Numbers,
 }
 
 impl Lab {
@@ -65,7 +54,7 @@ impl Lab {
         std::fs::copy(image, &source).unwrap();
         let options = DiskOptions { block_size, ..DiskOptions::default() };
         let disk = Disk::create(Arc::new(OsFiles), &path, options).unwrap();
-        Self { source, disk, random: Random(1) }
+        Self { source, disk, random: Numbers::new(1) }
     }
 
     fn backup(&self) -> (Taken, f64) {
@@ -89,15 +78,15 @@ impl Lab {
         let mut bytes = vec![0; len as usize];
         for number in 0..count {
             let place =
-                if matches!(kind, Writes::All) { number % places } else { self.random.next() % places };
-            let from = if matches!(kind, Writes::Copied) { self.random.next() % places } else { place };
+                if matches!(kind, Writes::All) { number % places } else { self.random.next_u64() % places };
+            let from = if matches!(kind, Writes::Copied) { self.random.next_u64() % places } else { place };
             file.read_exact_at(&mut bytes, from * len).unwrap();
             if matches!(kind, Writes::Noise | Writes::All) {
-                bytes.fill_with(|| self.random.next() as u8);
+                bytes.fill_with(|| self.random.next_u64() as u8);
             }
             for page in bytes.chunks_mut(PAGE as usize) {
-                let at = (self.random.next() % (PAGE - 32)) as usize;
-                page[at..at + 32].fill_with(|| self.random.next() as u8);
+                let at = (self.random.next_u64() % (PAGE - 32)) as usize;
+                page[at..at + 32].fill_with(|| self.random.next_u64() as u8);
             }
             file.write_all_at(&bytes, place * len).unwrap();
         }

@@ -11,6 +11,7 @@ use crate::disk::DiskOptions;
 use crate::image::Image;
 use crate::io::{File, FileIdentity, Files, Lock, MemoryFiles, Mode, ReadAt};
 use crate::map::{Fanout, PagePointer, PageSource, Place};
+use crate::random::Numbers;
 use crate::segment::{self, SegmentReader};
 use crate::source::PathSource;
 
@@ -114,19 +115,16 @@ impl Files for Stopping {
     }
 }
 
-/// Splitmix64.
-struct Random(u64);
+/// Numbers for indexes and bytes.
+struct Random(Numbers);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn new(seed: u64) -> Self {
+        Self(Numbers::new(seed))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.0.next_u64() % bound as u64) as usize
     }
 
     fn one_in(&mut self, n: usize) -> bool {
@@ -306,8 +304,8 @@ impl Lab {
                 bytes[bytes.len() / 2] = content as u8;
                 continue;
             }
-            let mut fill = Random(content);
-            bytes.fill_with(|| if content == 0 { 0 } else { fill.next() as u8 });
+            let mut fill = Random::new(content);
+            bytes.fill_with(|| if content == 0 { 0 } else { fill.0.next_u64() as u8 });
         }
     }
 
@@ -380,7 +378,7 @@ fn whatever_is_done_all_that_is_needed_stays_and_nothing_else() {
     let first = setting("CAIRN_SEED", 1);
     for seed in first..first + setting("CAIRN_SEEDS", 8) {
         println!("CAIRN_SEED={seed} CAIRN_SEEDS=1");
-        let (mut lab, mut random) = (Lab::new(), Random(seed));
+        let (mut lab, mut random) = (Lab::new(), Random::new(seed));
         for _ in 0..setting("CAIRN_STEPS", 40) {
             lab.step(&mut random);
             lab.check();
@@ -404,10 +402,10 @@ fn whatever_is_done_all_that_is_needed_stays_and_nothing_else() {
 /// A disk of two revisions that have nothing in common, the older one removed.
 fn two_revisions() -> (Lab, RevisionId) {
     let mut lab = Lab::new();
-    let mut random = Random(7);
-    lab.image.fill_with(|| random.next() as u8);
+    let mut random = Random::new(7);
+    lab.image.fill_with(|| random.0.next_u64() as u8);
     let old = lab.backup().manifest.revision;
-    lab.image.fill_with(|| random.next() as u8);
+    lab.image.fill_with(|| random.0.next_u64() as u8);
     lab.backup();
     (lab, old)
 }
@@ -569,8 +567,8 @@ fn condemned_blocks_are_stored_afresh_and_a_lost_list_only_costs_space() {
 #[test]
 fn what_an_interrupted_backup_has_sealed_is_left_to_the_next_one() {
     let (mut lab, old) = two_revisions();
-    let mut random = Random(8);
-    lab.image.fill_with(|| random.next() as u8);
+    let mut random = Random::new(8);
+    lab.image.fill_with(|| random.0.next_u64() as u8);
     lab.prepare().abort();
     let segments = lab.disk().segments().unwrap();
     lab.remove(&[old]);

@@ -12,6 +12,7 @@ use crate::disk::DiskOptions;
 use crate::image::Image;
 use crate::io::{Files, MemoryFiles};
 use crate::map::{BlockPointer, Fanout};
+use crate::random::Numbers;
 use crate::retire;
 use crate::revision::RevisionId;
 use crate::salvage;
@@ -22,23 +23,20 @@ const BLOCK: usize = 4096;
 const BLOCKS: usize = 70;
 const DISK: &str = "/disks/disk";
 
-/// Splitmix64.
-struct Random(u64);
+/// Numbers for indexes and bytes.
+struct Random(Numbers);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn new(seed: u64) -> Self {
+        Self(Numbers::new(seed))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.0.next_u64() % bound as u64) as usize
     }
 
     fn fill(&mut self, bytes: &mut [u8]) {
-        bytes.fill_with(|| self.next() as u8);
+        bytes.fill_with(|| self.0.next_u64() as u8);
     }
 }
 
@@ -206,7 +204,7 @@ fn whatever_record_is_damaged_its_blocks_are_told_and_what_comes_by_again_mends_
     let (mut based, mut lost_by_base, mut mended) = (0, 0, 0);
     for seed in first..first + setting("CAIRN_SEEDS", 12) {
         println!("CAIRN_SEED={seed} CAIRN_SEEDS=1");
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut lab = Lab::new(&mut random);
         lab.backup();
         for _ in 0..3 + random.below(10) {
@@ -257,7 +255,7 @@ fn whatever_record_is_damaged_its_blocks_are_told_and_what_comes_by_again_mends_
 
 /// Two revisions that differ in eight bytes of two blocks, one of which changed once more.
 fn three_revisions() -> (Lab, Random, [RevisionId; 3]) {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     let mut lab = Lab::new(&mut random);
     let one = lab.backup().manifest.revision;
     lab.edit(3, &mut random);

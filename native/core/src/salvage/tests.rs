@@ -17,6 +17,7 @@ use crate::image::Image;
 use crate::io::{Files, MemoryFiles, Mode};
 use crate::manifest::{State, Trust};
 use crate::map::Fanout;
+use crate::random::Numbers;
 use crate::records::{CacheBudget, Caches, Records};
 use crate::retire;
 use crate::segment::{IndexEntry, SegmentReader, path_of};
@@ -157,25 +158,22 @@ impl Lab {
     }
 }
 
-/// Splitmix64.
-struct Random(u64);
+/// Numbers for indexes and bytes.
+struct Random(Numbers);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn new(seed: u64) -> Self {
+        Self(Numbers::new(seed))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.0.next_u64() % bound as u64) as usize
     }
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..len).map(|_| random.next() as u8).collect()
+    let mut random = Random::new(seed);
+    (0..len).map(|_| random.0.next_u64() as u8).collect()
 }
 
 /// Changes a few blocks, to zeros now and then, and now and then the size, which needs two levels.
@@ -218,7 +216,7 @@ fn seeds() -> std::ops::Range<u64> {
 fn exactly_the_lost_revisions_are_found_and_read_back_whole() {
     for seed in seeds() {
         println!("CAIRN_SEED={seed} CAIRN_SEEDS=1");
-        let (lab, mut random) = (Lab::new(), Random(seed));
+        let (lab, mut random) = (Lab::new(), Random::new(seed));
         let mut image = noise(seed, 60 * BLOCK);
         let (mut lost, mut kept) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..8 {
