@@ -41,9 +41,12 @@ pub(super) enum Content {
 
 /// See the module.
 pub(super) struct Feed<'a> {
+    /// Held while a stream is waited for, so it is the threads' alone: the writer never takes it before
+    /// they are done.
     state: Mutex<State<'a>>,
+    /// All pieces below this number are dealt with.
+    written: Mutex<u64>,
     room: Condvar,
-    /// Outside the lock, which is held while a stream is waited for.
     stopped: AtomicBool,
     /// How long it took to read the last piece.
     read_micros: AtomicU64,
@@ -57,7 +60,6 @@ struct State<'a> {
     source: Reader<'a>,
     at: u64,
     next_number: u64,
-    written: u64,
     holes_skipped: bool,
 }
 
@@ -72,10 +74,11 @@ impl<'a> Feed<'a> {
             Source::Path(source) => Reader::Path { source, data: None, dense: false },
             Source::Stream(source) => Reader::Stream { source, ended: false },
         };
-        let state = State { source, at: 0, next_number: 0, written: 0, holes_skipped: false };
+        let state = State { source, at: 0, next_number: 0, holes_skipped: false };
         let block_size = u64::from(block_size);
         Self {
             state: Mutex::new(state),
+            written: Mutex::new(0),
             room: Condvar::new(),
             stopped: AtomicBool::new(false),
             read_micros: AtomicU64::new(0),
@@ -93,10 +96,8 @@ impl<'a> Feed<'a> {
 
     /// The next piece, its bytes in `buffer`; `None` at the end. Waits while the window is full.
     pub(super) fn next(&self, buffer: &mut AlignedBuffer) -> Result<Option<Piece>> {
-        let mut state = self.lock();
-        while !self.is_stopped() && state.next_number >= state.written + self.window {
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = lock(&self.state);
+        self.wait_for_room(state.next_number);
         self.check()?;
         let first_block = state.at / self.block_size;
         let begun = Instant::now();
@@ -125,7 +126,7 @@ impl<'a> Feed<'a> {
 
     /// Called by the writer: all pieces below this number are dealt with.
     pub(super) fn written(&self, below: u64) {
-        self.lock().written = below;
+        *lock(&self.written) = below;
         self.room.notify_all();
     }
 
@@ -133,13 +134,13 @@ impl<'a> Feed<'a> {
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         // Whoever saw the flag unset under the lock waits by now and is woken.
-        drop(self.lock());
+        drop(lock(&self.written));
         self.room.notify_all();
     }
 
     /// Bytes of the source and whether holes were skipped, once everything was handed out.
     pub(super) fn totals(&self) -> (u64, bool) {
-        let state = self.lock();
+        let state = lock(&self.state);
         (state.at, state.holes_skipped)
     }
 
@@ -161,9 +162,16 @@ impl<'a> Feed<'a> {
         if self.is_stopped() { Err(Error::Cancelled) } else { self.control.check() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<'a>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wait_for_room(&self, number: u64) {
+        let mut written = lock(&self.written);
+        while !self.is_stopped() && number >= *written + self.window {
+            written = self.room.wait(written).unwrap_or_else(PoisonError::into_inner);
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A piece, and where to read it from if that is still to be done.
