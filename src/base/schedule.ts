@@ -12,3 +12,11 @@ export interface Schedule {
   /** By tag, in the order of the configuration. Never empty. */
   readonly tags: ReadonlyMap<string, TagRule>;
 }
+
+/** Hours of every day, in local time. */
+export interface DayHours {
+  /** Minutes after midnight. */
+  readonly fromMinute: number;
+  /** Before `fromMinute` where they go over midnight. */
+  readonly toMinute: number;
+}

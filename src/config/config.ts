@@ -1,21 +1,36 @@
-/** The configuration: read once, from the command line, the environment and a YAML file, and frozen.
- *  In this version the file holds `repository:`, `schedules:` and `disks:`; an unknown key is an error with its line and
- *  the nearest known key. */
+/** The configuration: read once, from the command line, the environment, a YAML file and those that it includes, and
+ *  frozen. An unknown key is an error with its line and the nearest known key. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import type { Schedule } from '../base/schedule.js';
 import { visible } from '../base/visible.js';
+import { type DiskConfig, readDisks } from './disks.js';
 import { Document, type Entry } from './document.js';
-import { readDisks, readSchedules } from './schedules.js';
+import { includedFiles } from './includes.js';
+import {
+  LIMITS_DEFAULT,
+  type Limits,
+  readLimits,
+  readScrub,
+  SCRUB_DEFAULT,
+  type ScrubRule,
+} from './limits.js';
+import { readSchedules } from './schedules.js';
+import { byKey } from './values.js';
 
 export interface Config {
   /** Absolute; null when nothing names one. */
   readonly repository: string | null;
   /** The file that was read, absolute; null when there was none. */
   readonly file: string | null;
-  /** The schedule that each configured disk has now, by the disk's name. */
-  readonly schedules: ReadonlyMap<string, Schedule>;
+  /** All that were read: `file`, and what it includes. */
+  readonly files: readonly string[];
+  /** By name, in the order of the files. */
+  readonly disks: ReadonlyMap<string, DiskConfig>;
+  readonly limits: Limits;
+  /** Null where none are scheduled. */
+  readonly scrub: ScrubRule | null;
 }
 
 /** What the command line says; it wins over the environment, which wins over the file. */
@@ -33,7 +48,9 @@ export interface ConfigEnvironment {
 /** Read when nothing names another file and it is there. */
 const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
 
-const KNOWN_KEYS = ['repository', 'schedules', 'disks'] as const;
+const KNOWN_KEYS = ['repository', 'include', 'schedules', 'disks', 'limits', 'scrub'] as const;
+/** Of a file that another includes. */
+const INCLUDED_KEYS = ['schedules', 'disks'] as const;
 
 /** @throws {CairnError} CONFIG_INVALID for a file that was named and is missing, or that says something unknown */
 export function loadConfig(
@@ -47,9 +64,9 @@ export function loadConfig(
   const fromFile = text === null ? NOTHING : parseConfig(text, file);
   const repository = given(flags.repository) ?? given(env.CAIRN_REPOSITORY);
   return Object.freeze({
+    ...fromFile,
     repository: repository === undefined ? fromFile.repository : path.resolve(repository),
     file: text === null ? null : file,
-    schedules: fromFile.schedules,
   });
 }
 
@@ -74,29 +91,68 @@ function readConfigFile(file: string, required: boolean): string | null {
     if (!required && (code === 'ENOENT' || code === 'ENOTDIR')) return null;
     const reason = code === 'ENOENT' ? 'is not there' : `cannot be read (${code})`;
     throw new CairnError('CONFIG_INVALID', `The configuration file ${visible(file)} ${reason}.`, {
-      hint: 'Check the path given by -c or CAIRN_CONFIG.',
+      hint: 'Check the path given by -c or CAIRN_CONFIG, or under “include”.',
       cause,
     });
   }
 }
 
-interface FileContent {
-  readonly repository: string | null;
-  readonly schedules: ReadonlyMap<string, Schedule>;
-}
+type FileContent = Omit<Config, 'file'>;
 
-const NOTHING: FileContent = { repository: null, schedules: new Map() };
+const NOTHING: FileContent = {
+  repository: null,
+  files: [],
+  disks: new Map(),
+  limits: LIMITS_DEFAULT,
+  scrub: SCRUB_DEFAULT,
+};
 
 /** A relative repository is meant from the file's own directory. */
 function parseConfig(text: string, file: string): FileContent {
   const document = new Document(text, file);
-  const entries = new Map(document.entries(KNOWN_KEYS).map((entry) => [entry.key, entry]));
-  const [repository, schedules, disks] = KNOWN_KEYS.map((key) => entries.get(key));
-  const known = schedules === undefined ? new Map() : readSchedules(document, schedules);
+  const says = byKey(document.entries(KNOWN_KEYS));
+  const [repository, include, limits, scrub] = ['repository', 'include', 'limits', 'scrub'].map((key) =>
+    says.get(key),
+  );
+  const included = include === undefined ? [] : includedFiles(document, include, file);
+  const parts: Part[] = [{ document, says }, ...included.map(readIncluded)];
   return {
     repository: repository === undefined ? null : readRepository(repository, file),
-    schedules: disks === undefined ? new Map() : readDisks(document, disks, known),
+    files: [file, ...included],
+    disks: disksOf(parts, schedulesOf(parts)),
+    limits: limits === undefined ? LIMITS_DEFAULT : readLimits(document, limits),
+    scrub: scrub === undefined ? SCRUB_DEFAULT : readScrub(document, scrub),
   };
+}
+
+/** A file of several. */
+interface Part {
+  readonly document: Document;
+  readonly says: ReadonlyMap<string, Entry>;
+}
+
+function readIncluded(file: string): Part {
+  const document = new Document(readConfigFile(file, true) ?? '', file);
+  return { document, says: byKey(document.entries(INCLUDED_KEYS)) };
+}
+
+function schedulesOf(parts: readonly Part[]): Map<string, Schedule> {
+  const found = new Map<string, Schedule>();
+  for (const { document, says } of parts) {
+    const entry = says.get('schedules');
+    if (entry !== undefined) readSchedules(document, entry, found);
+  }
+  return found;
+}
+
+/** A disk may follow a schedule of any file. */
+function disksOf(parts: readonly Part[], schedules: ReadonlyMap<string, Schedule>): Map<string, DiskConfig> {
+  const found = new Map<string, DiskConfig>();
+  for (const { document, says } of parts) {
+    const entry = says.get('disks');
+    if (entry !== undefined) readDisks(document, entry, schedules, found);
+  }
+  return found;
 }
 
 function readRepository({ value, fail }: Entry, file: string): string {

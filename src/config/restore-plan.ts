@@ -8,6 +8,7 @@ import { systemError } from '../base/system-error.js';
 import { parseDuration } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import { Document, type Entry } from './document.js';
+import { byKey, readSwitch, readText, readWhole } from './values.js';
 
 /** A moment, or a time after the plan was first begun. */
 export type Deadline = { readonly atMs: number } | { readonly afterMs: number };
@@ -135,25 +136,4 @@ function readDeadline(entry: Entry): Deadline {
     // It is told below, with both ways to write it.
   }
   return entry.fail(`“${visible(text)}” is no deadline.`, hint);
-}
-
-function readText({ key, value, fail }: Entry): string {
-  const text = typeof value === 'number' ? String(value) : value;
-  if (typeof text !== 'string' || text === '' || text.includes('\0'))
-    return fail(`“${visible(key)}” must be a text.`);
-  return text;
-}
-
-function readWhole({ key, value, fail }: Entry, min: number, max: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-  return fail(`“${visible(key)}” must be a whole number from ${min} to ${max}.`);
-}
-
-function readSwitch(entry: Entry | undefined): boolean {
-  if (entry === undefined) return false;
-  return typeof entry.value === 'boolean' ? entry.value : entry.fail(`“${entry.key}” must be true or false.`);
-}
-
-function byKey(entries: readonly Entry[]): Map<string, Entry> {
-  return new Map(entries.map((entry) => [entry.key, entry]));
 }

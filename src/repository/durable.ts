@@ -1,5 +1,5 @@
 /** Writing files and directories so that they survive a power cut. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 
 /** Replaces or makes `file` with mode 0600: written beside it, synced, renamed, its directory synced. Whatever instant
@@ -15,6 +15,19 @@ export function writeDurably(file: string, text: string): void {
     throw error;
   }
   syncDirectory(path.dirname(file));
+}
+
+/** Replaces or makes `file` at once, so that whoever reads sees the old or the new text; after a power cut it may be empty.
+ *  For what is written often and can be made again. */
+export function writeAtomically(file: string, text: string, mode: number): void {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    writeFileSync(temporary, text, { mode, flag: 'wx' });
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** Puts the entries of a directory on stable storage. */

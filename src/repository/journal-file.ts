@@ -18,7 +18,7 @@ import { journalFile } from './layout.js';
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
 
 const CHUNK_BYTES = 16 * 1024;
-/** As far back as anybody looks: some two thousand lines. */
+/** Some two thousand lines. */
 const TAIL_BYTES_MAX = 1024 * 1024;
 const NEWLINE = 0x0a;
 
@@ -60,12 +60,15 @@ export function readLines(file: string): string[] {
   }
 }
 
-/** Entries that can be read, newest first, of the last mebibyte; what is not asked for is not read.
+/** Entries that can be read, newest first, of the last mebibyte unless told otherwise; what is not asked for is not read.
  *  @throws {CairnError} IO | NOT_PERMITTED */
-export function* entriesBackwards(diskDir: string): Generator<JournalEntry, void, undefined> {
+export function* entriesBackwards(
+  diskDir: string,
+  bytesMax: number = TAIL_BYTES_MAX,
+): Generator<JournalEntry, void, undefined> {
   const file = journalFile(diskDir);
   try {
-    for (const line of linesBackwards(file)) {
+    for (const line of linesBackwards(file, bytesMax)) {
       const entry = parseEntry(line);
       if (entry !== null) yield entry;
     }
@@ -75,13 +78,13 @@ export function* entriesBackwards(diskDir: string): Generator<JournalEntry, void
   }
 }
 
-function* linesBackwards(file: string): Generator<string, void, undefined> {
+function* linesBackwards(file: string, bytesMax: number): Generator<string, void, undefined> {
   // What is no file but a pipe must not keep anybody waiting.
   const fd = openSync(file, O_RDONLY | O_NONBLOCK);
   try {
     const { size } = fstatSync(fd);
     let [start, begun] = [size, Buffer.alloc(0)];
-    while (start > 0 && size - start < TAIL_BYTES_MAX) {
+    while (start > 0 && size - start < bytesMax) {
       const before = Math.max(0, start - CHUNK_BYTES);
       const bytes = Buffer.concat([readAt(fd, before, start - before), begun]);
       start = before;

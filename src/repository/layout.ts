@@ -44,6 +44,31 @@ export class Layout {
     return path.join(this.dir, 'restoring');
   }
 
+  /** What the schedule keeps between two runs; the repository restores without it. */
+  get daemon(): string {
+    return path.join(this.dir, 'daemon');
+  }
+
+  /** Which disks the schedule lets alone. */
+  get holds(): string {
+    return path.join(this.daemon, 'holds.json');
+  }
+
+  /** How the daemon saw everything when it last looked. */
+  get status(): string {
+    return path.join(this.daemon, 'status.json');
+  }
+
+  /** How full the file system was, an hour a line. */
+  get space(): string {
+    return path.join(this.daemon, 'space.jsonl');
+  }
+
+  /** Locked by the daemon while it runs. */
+  get daemonLock(): string {
+    return path.join(this.daemon, 'lock');
+  }
+
   disk(disk: DiskName): string {
     return path.join(this.disks, disk);
   }

@@ -1,6 +1,6 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { loadConfig, requireRepository } from '../../src/config/config.js';
 import { tempDir } from '../temp-dir.js';
 
@@ -78,14 +78,108 @@ disks:
 `;
 
 test('schedules are sets of tags, and disks name one of them', () => {
-  const { schedules } = loadConfig({ config: configFile(SCHEDULES) }, {});
-  expect([...schedules.keys()]).toEqual(['web01', 'db-1']);
-  const schedule = schedules.get('web01');
+  const { disks } = loadConfig({ config: configFile(SCHEDULES) }, {});
+  expect([...disks.keys()]).toEqual(['web01', 'db-1']);
+  const schedule = disks.get('web01')?.schedule;
   expect(schedule?.name).toBe('servers');
   expect([...(schedule?.tags ?? [])]).toEqual([
     ['hourly', { everyMs: 3_600_000, keep: 24 }],
     ['daily', { everyMs: 86_400_000, keep: 14 }],
   ]);
+});
+
+test('what a disk leaves out has a default, and what it says counts', () => {
+  const text = `${SCHEDULES}  vm1:
+    source: /dev/vg0/vm1
+    schedule: servers
+    tags: {daily: {keep: 30}}
+    require: snapshot
+    read-rate: 200MB
+    hooks: {before: "lvcreate …", after: "lvremove …", timeout: 30s, on-failure: continue, gives: frozen}
+`;
+  const { disks } = loadConfig({ config: configFile(text) }, {});
+  expect(disks.get('web01')).toMatchObject({ source: null, require: null, readRate: null, hooks: null });
+  expect(disks.get('vm1')).toMatchObject({
+    source: '/dev/vg0/vm1',
+    require: 'snapshot',
+    readRate: 200_000_000,
+    hooks: {
+      before: 'lvcreate …',
+      after: 'lvremove …',
+      timeoutMs: 30_000,
+      onFailure: 'continue',
+      gives: 'frozen',
+    },
+  });
+  expect([...(disks.get('vm1')?.schedule?.tags ?? [])]).toEqual([
+    ['hourly', { everyMs: 3_600_000, keep: 24 }],
+    ['daily', { everyMs: 86_400_000, keep: 30 }],
+  ]);
+});
+
+test('limits and scrubs have defaults', () => {
+  const nothing = loadConfig({ config: configFile('') }, {});
+  expect(nothing).toMatchObject({
+    limits: { parallel: 2, readRate: null, quiet: [] },
+    scrub: { everyMs: 30 * 86_400_000, share: 1 },
+  });
+  const text =
+    'limits: {parallel: 5, read-rate: 1GiB, quiet: ["22:00-06:30", "12:00-13:00"]}\nscrub: {every: 7d, sample: 10%}\n';
+  expect(loadConfig({ config: configFile(text) }, {})).toMatchObject({
+    limits: {
+      parallel: 5,
+      readRate: 2 ** 30,
+      quiet: [
+        { fromMinute: 22 * 60, toMinute: 6 * 60 + 30 },
+        { fromMinute: 12 * 60, toMinute: 13 * 60 },
+      ],
+    },
+    scrub: { everyMs: 7 * 86_400_000, share: 0.1 },
+  });
+  expect(loadConfig({ config: configFile('scrub: off\n') }, {}).scrub).toBeNull();
+});
+
+describe('a file that is included', () => {
+  function withIncluded(main: string, files: Readonly<Record<string, string>>): string {
+    const file = configFile(main);
+    mkdirSync(path.join(path.dirname(file), 'disks.d'));
+    for (const [name, text] of Object.entries(files))
+      writeFileSync(path.join(path.dirname(file), 'disks.d', name), text);
+    return file;
+  }
+  const MAIN = `include: disks.d/*.yaml\n${SCHEDULES}`;
+
+  test('brings its disks, which follow schedules of any file', () => {
+    const file = withIncluded(MAIN, {
+      'a.yaml': 'disks:\n  a: {schedule: servers, source: /dev/a}\n',
+      'b.yaml': 'schedules: {own: {weekly: {every: 7d, keep: 4}}}\ndisks: {b: {schedule: own}}\n',
+      '.hidden.yaml': 'rubbish: [',
+      'notes.txt': 'rubbish: [',
+    });
+    const { disks, files } = loadConfig({ config: file }, {});
+    expect([...disks.keys()]).toEqual(['web01', 'db-1', 'a', 'b']);
+    expect(files.map((each) => path.basename(each))).toEqual(['cairn.yaml', 'a.yaml', 'b.yaml']);
+  });
+
+  test('is refused with its own name and line', () => {
+    const refused = (text: string) => () =>
+      loadConfig({ config: withIncluded(MAIN, { 'a.yaml': text }) }, {});
+    expect(refused('disks:\n  web01: {schedule: servers}\n')).toThrow(/a\.yaml, line 2: .*another file/);
+    expect(refused('disks:\n  a: {shedule: servers}\n')).toThrow(
+      /a\.yaml, line 2: “shedule” is not a known key/,
+    );
+    expect(refused('repository: /x\n')).toThrow(/a\.yaml, line 1: “repository” is not a known key/);
+  });
+
+  test('may be missing where a pattern names it, and not where its name is given', () => {
+    expect(loadConfig({ config: configFile('include: none.d/*.yaml\n') }, {}).disks.size).toBe(0);
+    expect(() => loadConfig({ config: configFile('include: none.yaml\n') }, {})).toThrow(
+      /none\.yaml is not there/,
+    );
+    expect(() => loadConfig({ config: configFile('include: "*/x.yaml"\n') }, {})).toThrow(
+      /line 1: “\*” may stand/,
+    );
+  });
 });
 
 test.each([
@@ -102,6 +196,15 @@ test.each([
     /line 9: there is no schedule named “server”/,
   ],
   [SCHEDULES.replace('web01', 'web/01'), /line 8: .*web.01/],
+  [
+    `${SCHEDULES}    require: crashed\n`.replace('{schedule: servers}', '\n    schedule: servers'),
+    /line 12: “require” must be/,
+  ],
+  [SCHEDULES.replace('{schedule: servers}', '{tags: {daily: {keep: 3}}}'), /line 10: “tags” changes rules/],
+  [SCHEDULES.replace('{schedule: servers}', '{hooks: {timeout: 3s}}'), /line 10: “hooks” names neither/],
+  ['limits: {quiet: "22-6"}\n', /line 1: “quiet” must be hours/],
+  ['limits: {parallel: 0}\n', /line 1: “parallel” must be a whole number/],
+  ['scrub: {sample: 0%}\n', /line 1: “sample” must be a share/],
   ['schedules:\n  empty: {}\n', /line 2: the schedule “empty” has no tags/],
   ['schedules: 5\n', /line 1: “schedules” must hold keys/],
   ['disks:\n  web01: {schedule: servers}\n', /line 2: there is no schedule/],

@@ -31,7 +31,7 @@ export function register(program: Command, context: CliContext): void {
     .action((disks: string[], { dryRun, collect }: Options) =>
       context.withRepository(async (repository) => {
         const { prune } = await import('../../operations/prune.js');
-        const { schedules, file } = await context.config();
+        const { disks: configured, file } = await context.config();
         const { signal, globals, output } = context;
         const progress = progressByDisk(context);
         try {
@@ -39,7 +39,7 @@ export function register(program: Command, context: CliContext): void {
             disks,
             dryRun,
             collect,
-            scheduleOf: (disk) => schedules.get(disk),
+            scheduleOf: (disk) => configured.get(disk)?.schedule ?? undefined,
             waitMs: globals.waitMs,
             signal,
             onProgress: progress.onProgress,

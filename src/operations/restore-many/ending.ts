@@ -2,8 +2,8 @@
 import { EXIT_CODES } from '../../base/errors.js';
 import { formatBytes } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
+import type { Ended } from '../child.js';
 import type { RestoreOutcome } from '../restore.js';
-import type { Ended } from './child.js';
 import { type Item, nameOf } from './item.js';
 import type { ToldFailure } from './plan-state.js';
 

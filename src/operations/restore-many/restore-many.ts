@@ -11,13 +11,14 @@ import { OUT_OF_FULL } from '../../base/ways-out.js';
 import { type RestorePlan, readRestorePlan } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
 import { holdRestoring } from '../../repository/restoring.js';
-import { type ChildRestore, type Ended, startRestoreChild, wordsOf } from './child.js';
+import { type Child, type Ended, startChild } from '../child.js';
 import { clearTheWay, withdraw } from './clearance.js';
 import { damageOf, failureOf, inPlanWords, keptOf, wroteNothing } from './ending.js';
 import { type Item, inOrder, keyOf, nameOf, takeOver } from './item.js';
 import { meaningOf, refuseOverlaps, toldOf } from './meaning.js';
 import { PlanState, type RestoreKey, type ToldFailure } from './plan-state.js';
 import { PlanWatch } from './plan-watch.js';
+import { wordsOf } from './words.js';
 
 export interface ManyOptions {
   /** Absolute. */
@@ -74,7 +75,7 @@ class ManyRun {
   readonly #state: PlanState;
   readonly #items = new Map<RestoreKey, Item>();
   readonly #running = new Map<RestoreKey, Promise<void>>();
-  readonly #children = new Set<ChildRestore>();
+  readonly #children = new Set<Child>();
   readonly #warnings: string[] = [];
   #plan: RestorePlan;
 
@@ -203,7 +204,7 @@ class ManyRun {
 
   async #runChild(item: Item, command: readonly string[]): Promise<Ended> {
     this.#note(`${nameOf(item)} → ${visible(item.planned.target)} begins`, true);
-    const child = startRestoreChild(command, this.#state.lockFd, (progress) => {
+    const child = startChild(command, this.#state.lockFd, (progress) => {
       item.progress = progress;
     });
     this.#children.add(child);

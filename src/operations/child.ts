@@ -1,13 +1,11 @@
-/** One restore as a process of its own: what it does a person can do by hand, and its death harms no other.
+/** A command of cairn as a process of its own: what it does a person can do by hand, and its death harms no other.
  *
  *  It tells its progress on a socket, as JSON lines (`--report`). The same socket tells it when this process has ended,
  *  however that came about, and then it ends, too. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Duplex, Readable } from 'node:stream';
-import type { RestorePlan } from '../../config/restore-plan.js';
-import type { JobProgress } from '../../native/index.js';
-import type { Item } from './item.js';
+import type { JobProgress } from '../native/index.js';
 
 /** What a process told when it ended. */
 export interface Ended {
@@ -19,7 +17,9 @@ export interface Ended {
   readonly said: string;
 }
 
-export interface ChildRestore {
+export interface Child {
+  /** Null where it could not be started. */
+  readonly pid: number | null;
   readonly ended: Promise<Ended>;
   /** Asks it to end; it cleans up first. */
   readonly stop: () => void;
@@ -28,29 +28,12 @@ export interface ChildRestore {
 const SAID_LENGTH_MAX = 2000;
 const REPORT_FD = 3;
 
-/** The words of `cairn restore` for an item, but for those about its target's content. */
-export function wordsOf(
-  { planned, meant }: Readonly<Item>,
-  { verify, keepGoing }: Pick<RestorePlan, 'verify' | 'keepGoing'>,
-): string[] {
-  const { partition, volume, target } = planned;
-  return [
-    'restore',
-    `${meant?.disk}@${meant?.revision}`,
-    target,
-    ...(partition === null ? [] : ['--partition', String(partition)]),
-    ...(volume === null ? [] : ['--volume', volume]),
-    ...(verify ? ['--verify'] : []),
-    ...(keepGoing ? ['--keep-going'] : []),
-  ];
-}
-
 /** Starts `command`, which is a program and its arguments. `lockFd` is inherited, and with it the lock on it. */
-export function startRestoreChild(
+export function startChild(
   command: readonly string[],
   lockFd: number | 'ignore',
   onProgress: (progress: JobProgress) => void,
-): ChildRestore {
+): Child {
   const [file = '', ...args] = command;
   const child = spawn(file, [...args, '--json', '--report', String(REPORT_FD)], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', lockFd],
@@ -62,7 +45,7 @@ export function startRestoreChild(
     const progress = parseObject(line) as JobProgress | null;
     if (progress !== null && typeof progress.doneBytes === 'number') onProgress(progress);
   });
-  return { ended: untilEnded(child), stop: () => child.kill('SIGTERM') };
+  return { pid: child.pid ?? null, ended: untilEnded(child), stop: () => child.kill('SIGTERM') };
 }
 
 function untilEnded(child: ChildProcess): Promise<Ended> {

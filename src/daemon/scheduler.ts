@@ -1,0 +1,134 @@
+/** Which jobs begin when, and how many at once. It keeps nothing that a restart would have to bring back: what is due
+ *  comes from the repository each time. */
+import type { Config } from '../config/config.js';
+import { retryMs } from '../policy/due.js';
+import { quietUntil } from '../policy/quiet.js';
+import type { DiskFacts } from './facts.js';
+import { type Hold, holdOf } from './holds.js';
+import {
+  backupJob,
+  type DiskPlan,
+  type Job,
+  lateness,
+  planBackup,
+  type Setback,
+  upkeepJobs,
+} from './plan.js';
+
+/** What a scheduler looks at; all of it as it is at the moment of the call. */
+export interface World {
+  config(): Config;
+  holds(): readonly Hold[];
+  facts(disk: string): DiskFacts;
+  /** Whether removed revisions wait for their space to be given back. */
+  hasRetired(disk: string): boolean;
+}
+
+/** How a job ended: `busy` when another process held the disk, `cancelled` when somebody ended it. */
+export type JobEnd = 'done' | 'failed' | 'busy' | 'cancelled';
+
+/** A backup that takes longer is slow: one place is kept free of slow ones, so that the quick are never all behind
+ *  them. */
+const SLOW_MS = 10 * 60_000;
+/** Retention and the like are looked at so often when the revisions of a disk did not change. */
+const UPKEEP_MS = 60_000;
+
+export class Scheduler {
+  readonly #world: World;
+  /** By disk: one disk never has two jobs. */
+  readonly #running = new Map<string, Job>();
+  /** By kind and disk. */
+  readonly #setbacks = new Map<string, Setback>();
+  readonly #upkeep = new Map<string, { rows: DiskFacts['rows']; atMs: number; jobs: readonly Job[] }>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  get running(): ReadonlyMap<string, Job> {
+    return this.#running;
+  }
+
+  /** How each configured disk stands. */
+  plans(nowMs: number): DiskPlan[] {
+    const { disks, limits } = this.#world.config();
+    const holds = this.#world.holds();
+    return [...disks.keys()].map((disk) => {
+      const hold = holdOf(holds, disk);
+      const setback = this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+      const context = { config: disks.get(disk), quiet: limits.quiet, hold, setback };
+      return planBackup(this.#world.facts(disk), context, nowMs);
+    });
+  }
+
+  /** Jobs to begin now, the most urgent first; they count as running from here on. */
+  begin(nowMs: number): Job[] {
+    const { limits } = this.#world.config();
+    const begun: Job[] = [];
+    for (const job of this.#wanted(nowMs)) {
+      if (this.#running.size >= limits.parallel) break;
+      if (this.#running.has(job.disk) || !this.#hasRoomFor(job, limits.parallel)) continue;
+      this.#running.set(job.disk, job);
+      begun.push(job);
+    }
+    return begun;
+  }
+
+  /** To be told when a job that `begin` gave has ended. */
+  ended(job: Job, end: JobEnd, nowMs: number): void {
+    this.#running.delete(job.disk);
+    this.#upkeep.delete(job.disk);
+    const key = keyOf(job);
+    if (end === 'done') {
+      this.#setbacks.delete(key);
+      return;
+    }
+    // One that found the disk busy comes again in a minute, however often that happens.
+    const before = end === 'busy' ? 0 : (this.#setbacks.get(key)?.failures ?? 0);
+    this.#setbacks.set(key, { failures: before + 1, lastMs: nowMs });
+  }
+
+  *#wanted(nowMs: number): Generator<Job> {
+    const plans = this.plans(nowMs);
+    const due = plans.filter(({ waiting }) => waiting === null);
+    const late = new Map(due.map((plan) => [plan, lateness(plan, nowMs)]));
+    for (const plan of due.sort((a, b) => (late.get(b) ?? 0) - (late.get(a) ?? 0))) yield backupJob(plan);
+    if (quietUntil(this.#world.config().limits.quiet, nowMs) !== null) return;
+    // Also while a backup waits to be tried again: retention may be what makes room for it.
+    for (const { disk, waiting } of plans)
+      if (waiting === 'not-due' || waiting === 'retrying') yield* this.#upkeepOf(disk, nowMs);
+  }
+
+  #upkeepOf(disk: string, nowMs: number): readonly Job[] {
+    return this.#upkeepNeeded(disk, nowMs).filter((job) => {
+      const setback = this.#setbacks.get(keyOf(job));
+      return setback === undefined || retryMs(null, setback.failures, setback.lastMs) <= nowMs;
+    });
+  }
+
+  #upkeepNeeded(disk: string, nowMs: number): readonly Job[] {
+    const facts = this.#world.facts(disk);
+    const known = this.#upkeep.get(disk);
+    if (known !== undefined && known.rows === facts.rows && nowMs - known.atMs < UPKEEP_MS) return known.jobs;
+    const { disks, scrub } = this.#world.config();
+    const jobs = upkeepJobs(facts, disks.get(disk), scrub, this.#world.hasRetired(disk), nowMs);
+    this.#upkeep.set(disk, { rows: facts.rows, atMs: nowMs, jobs });
+    return jobs;
+  }
+
+  #hasRoomFor(job: Job, parallel: number): boolean {
+    if (!this.#isSlow(job)) return true;
+    const slow = [...this.#running.values()].filter((running) => this.#isSlow(running));
+    if (job.kind === 'scrub' && slow.some(({ kind }) => kind === 'scrub')) return false;
+    return slow.length < Math.max(1, parallel - 1);
+  }
+
+  #isSlow({ kind, disk }: Job): boolean {
+    if (kind === 'scrub') return true;
+    return kind === 'backup' && (this.#world.facts(disk).history.lastBackup?.durationMs ?? 0) > SLOW_MS;
+  }
+}
+
+function keyOf({ kind, disk }: Pick<Job, 'kind' | 'disk'>): string {
+  return `${kind} ${disk}`;
+}
