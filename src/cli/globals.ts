@@ -9,6 +9,8 @@ export interface Globals {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly logLevel: LogLevel;
+  /** Whether somebody chose the level; long-running commands tell more by themselves. */
+  readonly isLogLevelGiven: boolean;
   readonly progress: boolean;
   /** How long to wait for a lock. */
   readonly waitMs: number;
@@ -54,6 +56,7 @@ export function readGlobals(program: Command): Globals {
     json: options['json'] === true,
     quiet: options['quiet'] === true,
     logLevel: options['logLevel'],
+    isLogLevelGiven: program.getOptionValueSource('logLevel') !== 'default',
     progress: options['progress'] !== false,
     waitMs: options['wait'] ?? 0,
     reportFd: options['report'] ?? null,

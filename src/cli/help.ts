@@ -10,6 +10,7 @@ export interface Example {
 /** The order in which help shows them. */
 export const GROUPS = {
   taking: 'Taking revisions:',
+  running: 'Running by itself:',
   looking: 'Looking at them:',
   restoring: 'Getting data back:',
   keeping: 'Keeping order:',

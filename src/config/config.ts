@@ -17,7 +17,7 @@ import {
   type ScrubRule,
 } from './limits.js';
 import { readSchedules } from './schedules.js';
-import { byKey } from './values.js';
+import { byKey, readText } from './values.js';
 
 export interface Config {
   /** Absolute; null when nothing names one. */
@@ -31,6 +31,8 @@ export interface Config {
   readonly limits: Limits;
   /** Null where none are scheduled. */
   readonly scrub: ScrubRule | null;
+  /** Where the daemon writes how everything stands, absolute; null for its place in the repository. */
+  readonly statusFile: string | null;
 }
 
 /** What the command line says; it wins over the environment, which wins over the file. */
@@ -48,7 +50,7 @@ export interface ConfigEnvironment {
 /** Read when nothing names another file and it is there. */
 const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
 
-const KNOWN_KEYS = ['repository', 'include', 'schedules', 'disks', 'limits', 'scrub'] as const;
+const KNOWN_KEYS = ['repository', 'include', 'schedules', 'disks', 'limits', 'scrub', 'status-file'] as const;
 /** Of a file that another includes. */
 const INCLUDED_KEYS = ['schedules', 'disks'] as const;
 
@@ -105,15 +107,15 @@ const NOTHING: FileContent = {
   disks: new Map(),
   limits: LIMITS_DEFAULT,
   scrub: SCRUB_DEFAULT,
+  statusFile: null,
 };
 
 /** A relative repository is meant from the file's own directory. */
 function parseConfig(text: string, file: string): FileContent {
   const document = new Document(text, file);
   const says = byKey(document.entries(KNOWN_KEYS));
-  const [repository, include, limits, scrub] = ['repository', 'include', 'limits', 'scrub'].map((key) =>
-    says.get(key),
-  );
+  const [repository, include, limits] = [says.get('repository'), says.get('include'), says.get('limits')];
+  const [scrub, statusFile] = [says.get('scrub'), says.get('status-file')];
   const included = include === undefined ? [] : includedFiles(document, include, file);
   const parts: Part[] = [{ document, says }, ...included.map(readIncluded)];
   return {
@@ -122,6 +124,7 @@ function parseConfig(text: string, file: string): FileContent {
     disks: disksOf(parts, schedulesOf(parts)),
     limits: limits === undefined ? LIMITS_DEFAULT : readLimits(document, limits),
     scrub: scrub === undefined ? SCRUB_DEFAULT : readScrub(document, scrub),
+    statusFile: statusFile === undefined ? null : path.resolve(path.dirname(file), readText(statusFile)),
   };
 }
 

@@ -1,6 +1,7 @@
 /** What a repository tells about a disk: its revisions, and what its log says of its last backups and scrubs. Nothing of
  *  it is kept anywhere else, so whoever looks sees the same, and a process that dies takes nothing along. */
 import { statSync } from 'node:fs';
+import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import type { JournalEntry } from '../repository/journal-entry.js';
 import { entriesBackwards } from '../repository/journal-file.js';
@@ -41,6 +42,8 @@ export interface DiskFacts {
   /** Oldest first. */
   readonly rows: readonly RevisionRow[];
   readonly history: History;
+  /** Why its log tells nothing: a sentence. */
+  readonly problem: string | null;
 }
 
 /** As long as pictures show, and as scrubs take to come round. */
@@ -68,11 +71,16 @@ export class FactReader {
     this.#nowMs = nowMs;
   }
 
-  /** Of a disk that may not be there yet. Call `repo.refresh` before.
-   *  @throws {CairnError} IO | NOT_PERMITTED where its log cannot be read */
+  /** Of a disk that may not be there yet. Call `repo.refresh` before. */
   read(disk: string): DiskFacts {
-    if (!this.#repo.hasDisk(disk)) return { disk, rows: [], history: NO_HISTORY };
-    return { disk, rows: this.#rowsOf(disk), history: this.#historyOf(disk) };
+    if (!this.#repo.hasDisk(disk)) return { disk, rows: [], history: NO_HISTORY, problem: null };
+    const rows = this.#rowsOf(disk);
+    try {
+      return { disk, rows, history: this.#historyOf(disk), problem: null };
+    } catch (error) {
+      if (!(error instanceof CairnError)) throw error;
+      return { disk, rows, history: NO_HISTORY, problem: error.message };
+    }
   }
 
   #rowsOf(disk: string): readonly RevisionRow[] {

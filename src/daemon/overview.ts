@@ -1,7 +1,6 @@
 /** How everything stands: what `status` shows, `check` judges, the metrics count and notifications tell of. Plain data that
  *  survives JSON, since the daemon writes it down for those that must not depend on it. */
 import { timestamp } from '../base/clock.js';
-import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
 import type { Config } from '../config/config.js';
 import type { JobProgress } from '../native/index.js';
@@ -9,7 +8,7 @@ import { listOperations } from '../operations/operations.js';
 import { isGood } from '../policy/retention.js';
 import { serviceLevel } from '../policy/service-level.js';
 import type { Repository } from '../repository/repository.js';
-import { type DiskFacts, type FinishedBackup, NO_HISTORY, type ToldError } from './facts.js';
+import type { DiskFacts, FinishedBackup, ToldError } from './facts.js';
 import { type Hold, holdOf } from './holds.js';
 import type { NotificationReport } from './notify/report.js';
 import type { DiskPlan, JobKind } from './plan.js';
@@ -143,8 +142,7 @@ export async function makeOverview(repo: Repository, seen: Seen, nowMs: number):
 }
 
 function diskOverview(disk: string, seen: Seen, plan: DiskPlan | undefined, nowMs: number): DiskOverview {
-  const { facts, problem } = tryFacts(seen, disk);
-  const { rows, history } = facts;
+  const { rows, history, problem } = seen.facts(disk);
   const schedule = seen.config.disks.get(disk)?.schedule ?? null;
   const recent = rows.filter(({ createdAt }) => nowMs - Date.parse(createdAt) <= GROWTH_DAYS * DAY_MS);
   const { lastBackup, lastFailure, lastScrub } = history;
@@ -176,16 +174,6 @@ function diskOverview(disk: string, seen: Seen, plan: DiskPlan | undefined, nowM
     days: dayCells(rows, history.failedMs, nowMs),
     problem,
   };
-}
-
-/** A disk whose log cannot be read keeps the others from nothing. */
-function tryFacts(seen: Seen, disk: string): { facts: DiskFacts; problem: string | null } {
-  try {
-    return { facts: seen.facts(disk), problem: null };
-  } catch (error) {
-    if (!(error instanceof CairnError)) throw error;
-    return { facts: { disk, rows: [], history: NO_HISTORY }, problem: error.message };
-  }
 }
 
 function trySpace(repo: Repository, nowMs: number): { space: Space | null; warning: string | null } {

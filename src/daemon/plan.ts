@@ -6,7 +6,7 @@ import type { DiskConfig } from '../config/disks.js';
 import type { ScrubRule } from '../config/limits.js';
 import { offsetOf, pointBefore, retryMs, type TagDue, tagsDue } from '../policy/due.js';
 import { quietUntil } from '../policy/quiet.js';
-import { retention } from '../policy/retention.js';
+import { hasExpired } from '../policy/retention.js';
 import type { DiskFacts } from './facts.js';
 import type { Hold } from './holds.js';
 
@@ -109,8 +109,7 @@ export function upkeepJobs(
   if (schedule === null || oldest === undefined) return [];
   const jobs: Job[] = [];
   const add = (kind: JobKind, dueMs: number) => jobs.push({ kind, disk, tags: [], dueMs });
-  const decisions = retention(rows, schedule, nowMs);
-  if (decisions.some(({ goes, expired }) => goes || expired.length > 0)) add('prune', nowMs);
+  if (hasExpired(rows, schedule, nowMs)) add('prune', nowMs);
   const daily = gridPoint(disk, DAY_MS, nowMs);
   if (hasRetired && (history.lastCollectMs ?? 0) < daily) add('collect', daily);
   if (scrub !== null) {

@@ -31,7 +31,7 @@ export type JobEnd = 'done' | 'failed' | 'busy' | 'cancelled';
  *  them. */
 const SLOW_MS = 10 * 60_000;
 /** Retention and the like are looked at so often when the revisions of a disk did not change. */
-const UPKEEP_MS = 60_000;
+const UPKEEP_MS = 10 * 60_000;
 
 export class Scheduler {
   readonly #world: World;
@@ -39,6 +39,9 @@ export class Scheduler {
   readonly #running = new Map<string, Job>();
   /** By kind and disk. */
   readonly #setbacks = new Map<string, Setback>();
+  /** Since when upkeep waits for a place, by kind and disk. */
+  readonly #wantedSince = new Map<string, number>();
+  readonly #plans = new Map<string, { basis: unknown[]; plan: DiskPlan; atMs: number; untilMs: number }>();
   readonly #upkeep = new Map<string, { rows: DiskFacts['rows']; atMs: number; jobs: readonly Job[] }>();
 
   constructor(world: World) {
@@ -51,14 +54,9 @@ export class Scheduler {
 
   /** How each configured disk stands. */
   plans(nowMs: number): DiskPlan[] {
-    const { disks, limits } = this.#world.config();
+    const config = this.#world.config();
     const holds = this.#world.holds();
-    return [...disks.keys()].map((disk) => {
-      const hold = holdOf(holds, disk);
-      const setback = this.#setbacks.get(keyOf({ kind: 'backup', disk }));
-      const context = { config: disks.get(disk), quiet: limits.quiet, hold, setback };
-      return planBackup(this.#world.facts(disk), context, nowMs);
-    });
+    return [...config.disks.keys()].map((disk) => this.#planOf(disk, config, holdOf(holds, disk), nowMs));
   }
 
   /** Jobs to begin now, the most urgent first; they count as running from here on. */
@@ -69,6 +67,7 @@ export class Scheduler {
       if (this.#running.size >= limits.parallel) break;
       if (this.#running.has(job.disk) || !this.#hasRoomFor(job, limits.parallel)) continue;
       this.#running.set(job.disk, job);
+      this.#wantedSince.delete(keyOf(job));
       begun.push(job);
     }
     return begun;
@@ -88,6 +87,21 @@ export class Scheduler {
     this.#setbacks.set(key, { failures: before + 1, lastMs: nowMs });
   }
 
+  /** Most disks are not due most of the time, and then nothing of a plan changes until its next point. */
+  #planOf(disk: string, config: Config, hold: Hold | undefined, nowMs: number): DiskPlan {
+    const facts = this.#world.facts(disk);
+    const setback = this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+    const basis = [facts.rows, facts.history, config, hold?.until, setback];
+    const known = this.#plans.get(disk);
+    const isSame = known?.basis.every((part, index) => part === basis[index]) === true;
+    if (isSame && nowMs >= known.atMs && nowMs < known.untilMs) return known.plan;
+    const context = { config: config.disks.get(disk), quiet: config.limits.quiet, hold, setback };
+    const plan = planBackup(facts, context, nowMs);
+    const untilMs = plan.waiting === 'not-due' ? Math.min(...plan.tags.map(({ dueMs }) => dueMs)) : nowMs;
+    this.#plans.set(disk, { basis, plan, atMs: nowMs, untilMs });
+    return plan;
+  }
+
   *#wanted(nowMs: number): Generator<Job> {
     const plans = this.plans(nowMs);
     const due = plans.filter(({ waiting }) => waiting === null);
@@ -95,8 +109,12 @@ export class Scheduler {
     for (const plan of due.sort((a, b) => (late.get(b) ?? 0) - (late.get(a) ?? 0))) yield backupJob(plan);
     if (quietUntil(this.#world.config().limits.quiet, nowMs) !== null) return;
     // Also while a backup waits to be tried again: retention may be what makes room for it.
-    for (const { disk, waiting } of plans)
-      if (waiting === 'not-due' || waiting === 'retrying') yield* this.#upkeepOf(disk, nowMs);
+    const idle = plans.filter(({ waiting }) => waiting === 'not-due' || waiting === 'retrying');
+    const upkeep = idle.flatMap(({ disk }) => this.#upkeepOf(disk, nowMs));
+    for (const job of upkeep) this.#wantedSince.set(keyOf(job), this.#wantedSince.get(keyOf(job)) ?? nowMs);
+    // Whoever has waited longest, so that the last of many disks has its turn, too.
+    const since = (job: Job) => this.#wantedSince.get(keyOf(job)) ?? nowMs;
+    yield* upkeep.sort((a, b) => since(a) - since(b));
   }
 
   #upkeepOf(disk: string, nowMs: number): readonly Job[] {

@@ -39,6 +39,22 @@ export function retention(rows: readonly RevisionRow[], schedule: Schedule, nowM
   return decisions.reverse();
 }
 
+/** Whether `retention` would change anything: the same rules, for whoever asks often. */
+export function hasExpired(rows: readonly RevisionRow[], schedule: Schedule, nowMs: number): boolean {
+  const lastGood = rows.findLast(isGood) ?? rows.at(-1);
+  const newerByTag = new Map<string, number>();
+  for (const row of rows.toReversed()) {
+    const isExpired = (tag: string) => {
+      const rule = schedule.tags.get(tag);
+      return tag !== MANUAL_TAG && rule !== undefined && expires(row, rule, newerByTag.get(tag) ?? 0, nowMs);
+    };
+    if (row.tags.some(isExpired) || (row.tags.length === 0 && !row.protected && row !== lastGood))
+      return true;
+    if (isGood(row)) for (const tag of row.tags) newerByTag.set(tag, (newerByTag.get(tag) ?? 0) + 1);
+  }
+  return false;
+}
+
 /** Whether it counts: towards `keep`, and as the last good one of its disk. */
 export function isGood(row: RevisionRow): boolean {
   return row.trust !== 'distrusted';
@@ -68,26 +84,33 @@ function decide(
     expired: verdicts.filter((verdict) => !verdict.stays).map(({ tag }) => tag),
     tags: staying.map(({ tag }) => tag),
     orphaned: staying.filter(({ tag }) => isOrphaned(tag, schedule)).map(({ tag }) => tag),
-    reasons: goes && why.length === 0 ? ['it has no tags'] : [...special, ...why.map(({ reason }) => reason)],
+    // Told on demand: most decisions are made without anybody reading why.
+    get reasons() {
+      if (goes && why.length === 0) return ['it has no tags'];
+      return [...special, ...why.map(({ reason }) => reason())];
+    },
   };
 }
 
 interface Verdict {
   readonly stays: boolean;
-  readonly reason: string;
+  readonly reason: () => string;
 }
 
 /** `newer` is how many trusted revisions with the tag are newer than this one. */
 function judge(row: RevisionRow, tag: string, schedule: Schedule, newer: number, nowMs: number): Verdict {
   const rule = schedule.tags.get(tag);
-  if (tag === MANUAL_TAG) return { stays: true, reason: `${tag}: never expires` };
+  if (tag === MANUAL_TAG) return { stays: true, reason: () => `${tag}: never expires` };
   if (rule === undefined)
-    return { stays: true, reason: `${tag}: not a tag of the schedule “${schedule.name}”` };
-  const lastsMs = rule.keep * rule.everyMs;
-  const age = `older than ${formatDuration(lastsMs)}`;
-  if (newer < rule.keep) return { stays: true, reason: `${tag}: ${fewer(newer, rule)}` };
-  if (nowMs - takenMs(row, nowMs) <= lastsMs) return { stays: true, reason: `${tag}: not ${age}` };
-  return { stays: false, reason: `${tag}: ${newer} newer ones have it, and it is ${age}` };
+    return { stays: true, reason: () => `${tag}: not a tag of the schedule “${schedule.name}”` };
+  const age = () => `older than ${formatDuration(rule.keep * rule.everyMs)}`;
+  if (newer < rule.keep) return { stays: true, reason: () => `${tag}: ${fewer(newer, rule)}` };
+  if (!expires(row, rule, newer, nowMs)) return { stays: true, reason: () => `${tag}: not ${age()}` };
+  return { stays: false, reason: () => `${tag}: ${newer} newer ones have it, and it is ${age()}` };
+}
+
+function expires(row: RevisionRow, { keep, everyMs }: TagRule, newer: number, nowMs: number): boolean {
+  return newer >= keep && nowMs - takenMs(row, nowMs) > keep * everyMs;
 }
 
 /** When a revision was taken, as far as clocks can be believed. Its id is never dated before an earlier revision, so

@@ -64,6 +64,11 @@ export class Layout {
     return path.join(this.daemon, 'space.jsonl');
   }
 
+  /** The configuration that the daemon has taken over, for the commands that it starts. */
+  get takenConfig(): string {
+    return path.join(this.daemon, 'config.json');
+  }
+
   /** Locked by the daemon while it runs. */
   get daemonLock(): string {
     return path.join(this.daemon, 'lock');

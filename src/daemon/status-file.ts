@@ -1,0 +1,63 @@
+/** The overview as a file: written at once and whole, read by those that must not depend on the daemon. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { CairnError } from '../base/errors.js';
+import { systemError } from '../base/system-error.js';
+import { visible } from '../base/visible.js';
+import { writeAtomically } from '../repository/durable.js';
+import type { Overview } from './overview.js';
+import type { Problem } from './problems.js';
+
+export interface Status {
+  readonly format: typeof FORMAT;
+  /** How old it may become before nobody may rely on it. */
+  readonly staleAfterMs: number;
+  readonly overview: Overview;
+  /** The worst first. */
+  readonly problems: readonly Problem[];
+}
+
+const FORMAT = 1;
+/** Others may read it: it names disks and problems, no contents. */
+const MODE = 0o644;
+
+/** @throws {CairnError} IO | NO_SPACE | READ_ONLY | NOT_PERMITTED */
+export function writeStatus(file: string, status: Omit<Status, 'format'>): void {
+  try {
+    mkdirSync(path.dirname(file), { recursive: true, mode: 0o755 });
+    writeAtomically(file, `${JSON.stringify({ format: FORMAT, ...status })}\n`, MODE);
+  } catch (cause) {
+    throw systemError(`${visible(file)} cannot be written`, cause);
+  }
+}
+
+/** Null where there is no such file.
+ *  @throws {CairnError} IO | NOT_PERMITTED | CORRUPT | FORMAT_TOO_NEW */
+export function readStatus(file: string): Status | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw systemError(`${visible(file)} cannot be read`, cause);
+  }
+  const status = parsed(text);
+  if (typeof status?.format === 'number' && status.format > FORMAT)
+    throw new CairnError('FORMAT_TOO_NEW', `${visible(file)} was written by a later version of cairn.`);
+  const isStatus =
+    status?.format === FORMAT &&
+    typeof status.staleAfterMs === 'number' &&
+    !Number.isNaN(Date.parse(String(status.overview?.at))) &&
+    Array.isArray(status.overview?.disks) &&
+    Array.isArray(status.problems);
+  if (!isStatus) throw new CairnError('CORRUPT', `${visible(file)} is no status of a repository.`);
+  return status as Status;
+}
+
+function parsed(text: string): Partial<Status> | null {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
