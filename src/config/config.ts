@@ -16,8 +16,9 @@ import {
   SCRUB_DEFAULT,
   type ScrubRule,
 } from './limits.js';
+import { type MetricsConfig, readMetrics } from './metrics.js';
 import { readSchedules } from './schedules.js';
-import { byKey, readText } from './values.js';
+import { byKey, given, readText } from './values.js';
 
 export interface Config {
   /** Absolute; null when nothing names one. */
@@ -33,6 +34,8 @@ export interface Config {
   readonly scrub: ScrubRule | null;
   /** Where the daemon writes how everything stands, absolute; null for its place in the repository. */
   readonly statusFile: string | null;
+  /** Null where nobody asks for any. */
+  readonly metrics: MetricsConfig | null;
 }
 
 /** What the command line says; it wins over the environment, which wins over the file. */
@@ -50,7 +53,16 @@ export interface ConfigEnvironment {
 /** Read when nothing names another file and it is there. */
 const CONFIG_FILE_DEFAULT = '/etc/cairn/cairn.yaml';
 
-const KNOWN_KEYS = ['repository', 'include', 'schedules', 'disks', 'limits', 'scrub', 'status-file'] as const;
+const KNOWN_KEYS = [
+  'repository',
+  'include',
+  'schedules',
+  'disks',
+  'limits',
+  'scrub',
+  'status-file',
+  'metrics',
+] as const;
 /** Of a file that another includes. */
 const INCLUDED_KEYS = ['schedules', 'disks'] as const;
 
@@ -60,11 +72,11 @@ export function loadConfig(
   env: ConfigEnvironment = process.env,
   fileDefault: string = CONFIG_FILE_DEFAULT,
 ): Config {
-  const named = given(flags.config) ?? given(env.CAIRN_CONFIG);
+  const named = said(flags.config) ?? said(env.CAIRN_CONFIG);
   const file = path.resolve(named ?? fileDefault);
   const text = readConfigFile(file, named !== undefined);
   const fromFile = text === null ? NOTHING : parseConfig(text, file);
-  const repository = given(flags.repository) ?? given(env.CAIRN_REPOSITORY);
+  const repository = said(flags.repository) ?? said(env.CAIRN_REPOSITORY);
   return Object.freeze({
     ...fromFile,
     repository: repository === undefined ? fromFile.repository : path.resolve(repository),
@@ -81,7 +93,7 @@ export function requireRepository(config: Config): string {
   });
 }
 
-function given(text: string | undefined): string | undefined {
+function said(text: string | undefined): string | undefined {
   return text === '' ? undefined : text;
 }
 
@@ -108,23 +120,25 @@ const NOTHING: FileContent = {
   limits: LIMITS_DEFAULT,
   scrub: SCRUB_DEFAULT,
   statusFile: null,
+  metrics: null,
 };
 
 /** A relative repository is meant from the file's own directory. */
 function parseConfig(text: string, file: string): FileContent {
   const document = new Document(text, file);
   const says = byKey(document.entries(KNOWN_KEYS));
-  const [repository, include, limits] = [says.get('repository'), says.get('include'), says.get('limits')];
-  const [scrub, statusFile] = [says.get('scrub'), says.get('status-file')];
-  const included = include === undefined ? [] : includedFiles(document, include, file);
+  const read = <T, U>(key: (typeof KNOWN_KEYS)[number], reader: (entry: Entry) => T, otherwise: U) =>
+    given(says.get(key), reader, otherwise);
+  const included = read('include', (entry) => includedFiles(document, entry, file), []);
   const parts: Part[] = [{ document, says }, ...included.map(readIncluded)];
   return {
-    repository: repository === undefined ? null : readRepository(repository, file),
+    repository: read('repository', (entry) => readRepository(entry, file), null),
     files: [file, ...included],
     disks: disksOf(parts, schedulesOf(parts)),
-    limits: limits === undefined ? LIMITS_DEFAULT : readLimits(document, limits),
-    scrub: scrub === undefined ? SCRUB_DEFAULT : readScrub(document, scrub),
-    statusFile: statusFile === undefined ? null : path.resolve(path.dirname(file), readText(statusFile)),
+    limits: read('limits', (entry) => readLimits(document, entry), LIMITS_DEFAULT),
+    scrub: read('scrub', (entry) => readScrub(document, entry), SCRUB_DEFAULT),
+    statusFile: read('status-file', (entry) => path.resolve(path.dirname(file), readText(entry)), null),
+    metrics: read('metrics', (entry) => readMetrics(document, entry), null),
   };
 }
 
