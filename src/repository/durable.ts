@@ -1,5 +1,14 @@
 /** Writing files and directories so that they survive a power cut. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 
 /** Replaces or makes `file` with mode 0600: written beside it, synced, renamed, its directory synced. Whatever instant
@@ -18,11 +27,12 @@ export function writeDurably(file: string, text: string): void {
 }
 
 /** Replaces or makes `file` at once, so that whoever reads sees the old or the new text; after a power cut it may be empty.
- *  For what is written often and can be made again. */
+ *  For what is written often and can be made again. It has exactly this mode, whatever the umask. */
 export function writeAtomically(file: string, text: string, mode: number): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     writeFileSync(temporary, text, { mode, flag: 'wx' });
+    chmodSync(temporary, mode);
     renameSync(temporary, file);
   } catch (error) {
     rmSync(temporary, { force: true });
