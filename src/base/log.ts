@@ -1,6 +1,7 @@
 /** The program's log: pino, one JSON line per event, on stderr, because stdout carries the result alone. */
 import { createRequire } from 'node:module';
 import process from 'node:process';
+import { LogFile } from './log-file.js';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
@@ -29,13 +30,43 @@ export function createLogger(level: LogLevel, fields: object = {}): Logger {
   };
 }
 
+/** A log that goes to a file, which may be renamed at any time. */
+export interface FileLogger extends Logger {
+  /** To be called when the file was renamed: lines go to one of the old name from here on. Where that cannot be made, the
+   *  renamed one is written on, and says so. */
+  reopen(): void;
+  /** What is told afterwards goes to stderr. */
+  close(): void;
+}
+
+/** As `createLogger`, with a file in the place of stderr, which takes what the file does not.
+ *  @param file made with mode 0640 where it is not there; its directory must be
+ *  @throws {CairnError} IO | NOT_PERMITTED | READ_ONLY | NO_SPACE */
+export function createFileLogger(level: LogLevel, file: string, fields: object = {}): FileLogger {
+  const destination = new LogFile(file);
+  const log = pinoLogger(level, fields, destination);
+  return {
+    info: (fields, sentence) => log.info(fields, sentence),
+    warn: (fields, sentence) => log.warn(fields, sentence),
+    error: (fields, sentence) => log.error(fields, sentence),
+    reopen() {
+      try {
+        destination.reopen();
+      } catch (err) {
+        log.error({ err }, 'The log could not be opened anew, so the renamed one is written on.');
+      }
+    },
+    close: () => destination.close(),
+  };
+}
+
 /** For callers that bring no log, such as tests. */
 export const silentLog: Logger = { info: () => {}, warn: () => {}, error: () => {} };
 
-function pinoLogger(level: LogLevel, fields: object): Logger {
+function pinoLogger(level: LogLevel, fields: object, file?: LogFile): Logger {
   const { destination, pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
   return pino(
     { level, base: { pid: process.pid, ...fields }, timestamp: pino.stdTimeFunctions.isoTime },
-    destination({ fd: 2, sync: true }),
+    file ?? destination({ fd: 2, sync: true }),
   );
 }
