@@ -44,18 +44,20 @@ describe('the unit', () => {
     expect(names.filter((name) => HIDING.some((pattern) => pattern.test(name)))).toEqual([]);
   });
 
-  it('is installed and found sound by systemd, and removed again with all that was installed', () => {
+  it('is installed beside that of the schedule, both are found sound by systemd, and all is removed again', () => {
     const prefix = join(tempDir(), 'prefix');
     const setup = (...args: string[]) =>
       execFileSync(SETUP, [...args, '--prefix', prefix], { stdio: 'pipe' });
     const files = () => execFileSync('find', [prefix, '!', '-type', 'd'], { encoding: 'utf8' }).trim();
     setup('--install', '--no-build');
-    expect(files().split('\n')).toHaveLength(7);
-    const unit = join(prefix, 'lib/systemd/system/cairn-mount@.service');
-    expect(readFileSync(unit, 'utf8')).toContain(`ExecStart=${prefix}/bin/cairn `);
-    const verdict = spawnSync('systemd-analyze', ['verify', '--man=no', '--recursive-errors=no', unit]);
-    // Where there is no systemd there is nothing to run it either.
-    if (verdict.error === undefined) expect([verdict.status, String(verdict.stderr)]).toEqual([0, '']);
+    expect(files().split('\n')).toHaveLength(8);
+    for (const name of ['cairn-mount@.service', 'cairn@.service']) {
+      const unit = join(prefix, 'lib/systemd/system', name);
+      expect(readFileSync(unit, 'utf8')).toContain(`ExecStart=${prefix}/bin/cairn `);
+      const verdict = spawnSync('systemd-analyze', ['verify', '--man=no', '--recursive-errors=no', unit]);
+      // Where there is no systemd there is nothing to run it either.
+      if (verdict.error === undefined) expect([verdict.status, String(verdict.stderr)]).toEqual([0, '']);
+    }
     setup('--uninstall');
     expect(files()).toBe('');
     expect(() => setup('--uninstall')).toThrow(/is not of this checkout/);
