@@ -206,7 +206,7 @@ export class Daemon {
   #end(job: Job, { end, error, document }: JobOutcome): void {
     const { log, nowMs } = this.#options;
     this.#running.delete(job.disk);
-    this.#scheduler.ended(job, end, nowMs());
+    this.#scheduler.ended(job, end, error, nowMs());
     this.#statusMs = Number.NEGATIVE_INFINITY;
     const about = { disk: job.disk, job: job.kind, revision: document?.['revision'] };
     if (end === 'done') log.info(about, 'done');
@@ -221,6 +221,7 @@ export class Daemon {
         config: this.#config,
         facts: (disk) => this.#factsOf(disk),
         plans: this.#scheduler.plans(nowMs),
+        setback: (disk) => this.#scheduler.setbackOf(disk),
         holds: this.#holds,
         running: [...this.#running.values()].map(({ job, startedAt, progress }) => {
           return { kind: job.kind, disk: job.disk, startedAt, progress };

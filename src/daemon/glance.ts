@@ -23,7 +23,7 @@ export async function glance(repo: Repository, config: Config, nowMs: number): P
   const { running = [], notifications = null, daemon = null } = told ?? {};
   const overview = await makeOverview(
     repo,
-    { config, facts, plans, holds, running, notifications, daemon },
+    { config, facts, plans, setback: () => undefined, holds, running, notifications, daemon },
     nowMs,
   );
   return { overview, problems: problemsOf(overview, { scrubEveryMs: config.scrub?.everyMs ?? null }) };

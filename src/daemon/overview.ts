@@ -11,7 +11,7 @@ import type { Repository } from '../repository/repository.js';
 import type { DiskFacts, FinishedBackup, ToldError } from './facts.js';
 import { type Hold, holdOf } from './holds.js';
 import type { NotificationReport } from './notify/report.js';
-import type { DiskPlan, JobKind } from './plan.js';
+import type { DiskPlan, JobKind, Setback } from './plan.js';
 import { type Space, spaceOf } from './space.js';
 
 export interface RunningJob {
@@ -108,6 +108,8 @@ export interface Seen {
   readonly config: Config;
   readonly facts: (disk: string) => DiskFacts;
   readonly plans: readonly DiskPlan[];
+  /** Failures that a disk's log does not tell. */
+  readonly setback: (disk: string) => Setback | undefined;
   readonly holds: readonly Hold[];
   readonly running: readonly RunningJob[];
   readonly notifications: NotificationReport | null;
@@ -145,7 +147,7 @@ function diskOverview(disk: string, seen: Seen, plan: DiskPlan | undefined, nowM
   const { rows, history, problem } = seen.facts(disk);
   const schedule = seen.config.disks.get(disk)?.schedule ?? null;
   const recent = rows.filter(({ createdAt }) => nowMs - Date.parse(createdAt) <= GROWTH_DAYS * DAY_MS);
-  const { lastBackup, lastFailure, lastScrub } = history;
+  const { lastBackup, lastScrub } = history;
   return {
     disk,
     schedule: schedule?.name ?? null,
@@ -155,11 +157,7 @@ function diskOverview(disk: string, seen: Seen, plan: DiskPlan | undefined, nowM
     service: schedule === null ? null : serviceLevel(schedule, rows, nowMs),
     next: plan === undefined ? null : nextOf(plan),
     hold: holdOf(seen.holds, disk) ?? null,
-    failures: history.failures,
-    lastFailure:
-      lastFailure === null
-        ? null
-        : { code: lastFailure.code, message: lastFailure.message, at: rfc3339(lastFailure.endedMs) },
+    ...failuresOf(history, seen.setback(disk)),
     lastBackup: lastBackup === null ? null : toldBackup(lastBackup),
     lastScrub:
       lastScrub === null
@@ -174,6 +172,20 @@ function diskOverview(disk: string, seen: Seen, plan: DiskPlan | undefined, nowM
     days: dayCells(rows, history.failedMs, nowMs),
     problem,
   };
+}
+
+/** What the log tells, or the process saw, whichever is more. */
+function failuresOf(
+  { failures, lastFailure }: DiskFacts['history'],
+  setback: Setback | undefined,
+): Pick<DiskOverview, 'failures' | 'lastFailure'> {
+  if (setback?.error != null && setback.failures > failures) {
+    const { code, message } = setback.error;
+    return { failures: setback.failures, lastFailure: { code, message, at: rfc3339(setback.lastMs) } };
+  }
+  if (lastFailure === null) return { failures, lastFailure: null };
+  const { code, message, endedMs } = lastFailure;
+  return { failures, lastFailure: { code, message, at: rfc3339(endedMs) } };
 }
 
 function trySpace(repo: Repository, nowMs: number): { space: Space | null; warning: string | null } {

@@ -7,7 +7,7 @@ import type { ScrubRule } from '../config/limits.js';
 import { offsetOf, pointBefore, retryMs, type TagDue, tagsDue } from '../policy/due.js';
 import { quietUntil } from '../policy/quiet.js';
 import { hasExpired } from '../policy/retention.js';
-import type { DiskFacts } from './facts.js';
+import type { DiskFacts, ToldError } from './facts.js';
 import type { Hold } from './holds.js';
 
 export type JobKind = 'backup' | 'prune' | 'collect' | 'scrub';
@@ -39,6 +39,8 @@ export interface DiskPlan {
 export interface Setback {
   readonly failures: number;
   readonly lastMs: number;
+  /** Null where the disk was only busy, or somebody ended the job. */
+  readonly error: ToldError | null;
 }
 
 export interface PlanContext {

@@ -54,7 +54,7 @@ export async function runDaemon(repo: Repository, options: DaemonRun): Promise<v
       listener.reconfigure(daemon.config);
     });
     options.onReady();
-    log.info({ repository: repo.dir, disks: daemon.config.disks.size }, 'the daemon is at work');
+    log.info({ directory: repo.dir, disks: daemon.config.disks.size }, 'the daemon is at work');
     while (!signal.aborted) {
       await daemon.look();
       options.onAlive();

@@ -3,7 +3,7 @@
 import type { Config } from '../config/config.js';
 import { retryMs } from '../policy/due.js';
 import { quietUntil } from '../policy/quiet.js';
-import type { DiskFacts } from './facts.js';
+import type { DiskFacts, ToldError } from './facts.js';
 import { type Hold, holdOf } from './holds.js';
 import {
   backupJob,
@@ -73,8 +73,13 @@ export class Scheduler {
     return begun;
   }
 
-  /** To be told when a job that `begin` gave has ended. */
-  ended(job: Job, end: JobEnd, nowMs: number): void {
+  /** What the last backup of a disk met with, as this process saw it. */
+  setbackOf(disk: string): Setback | undefined {
+    return this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+  }
+
+  /** To be told when a job that `begin` gave has ended, and with what error. */
+  ended(job: Job, end: JobEnd, error: ToldError | null, nowMs: number): void {
     this.#running.delete(job.disk);
     this.#upkeep.delete(job.disk);
     const key = keyOf(job);
@@ -84,13 +89,13 @@ export class Scheduler {
     }
     // One that found the disk busy comes again in a minute, however often that happens.
     const before = end === 'busy' ? 0 : (this.#setbacks.get(key)?.failures ?? 0);
-    this.#setbacks.set(key, { failures: before + 1, lastMs: nowMs });
+    this.#setbacks.set(key, { failures: before + 1, lastMs: nowMs, error: end === 'failed' ? error : null });
   }
 
   /** Most disks are not due most of the time, and then nothing of a plan changes until its next point. */
   #planOf(disk: string, config: Config, hold: Hold | undefined, nowMs: number): DiskPlan {
     const facts = this.#world.facts(disk);
-    const setback = this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+    const setback = this.setbackOf(disk);
     const basis = [facts.rows, facts.history, config, hold?.until, setback];
     const known = this.#plans.get(disk);
     const isSame = known?.basis.every((part, index) => part === basis[index]) === true;

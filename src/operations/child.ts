@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Duplex, Readable } from 'node:stream';
+import { withoutService } from '../base/systemd-notify.js';
 import type { JobProgress } from '../native/index.js';
 
 /** What a process told when it ended. */
@@ -37,6 +38,7 @@ export function startChild(
   const [file = '', ...args] = command;
   const child = spawn(file, [...args, '--json', '--report', String(REPORT_FD)], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', lockFd],
+    env: withoutService(),
   });
   const report = child.stdio[REPORT_FD] as Duplex;
   // It may be gone before this end is closed.

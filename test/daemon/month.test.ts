@@ -3,18 +3,14 @@
 import { expect, test } from 'vitest';
 import type { RevisionRow } from '../../src/base/revision-row.js';
 import type { Schedule } from '../../src/base/schedule.js';
-import type { Config } from '../../src/config/config.js';
 import { LIMITS_DEFAULT } from '../../src/config/limits.js';
-import { type DiskFacts, NO_HISTORY } from '../../src/daemon/facts.js';
 import type { Job } from '../../src/daemon/plan.js';
 import { Scheduler } from '../../src/daemon/scheduler.js';
 import { offsetOf, pointBefore } from '../../src/policy/due.js';
 import { retention } from '../../src/policy/retention.js';
 import { Random, runSeed } from '../mount/random.js';
+import { configOf, DAY_MS, diskConfig, FakeWorld, HOUR_MS, MINUTE_MS, revisionOf } from './world.js';
 
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
-const DAY_MS = 24 * HOUR_MS;
 const DISKS = Number(process.env['CAIRN_TEST_MONTH_DISKS'] ?? 60);
 /** Enough for each disk to have a backup and a prune an hour, of which the steps make minutes. */
 const PARALLEL = Math.ceil(DISKS / 16);
@@ -40,8 +36,7 @@ interface Running {
 /** The repository, as far as a scheduler sees it, and everything that was ever taken. */
 class Month {
   readonly taken = new Map<string, RevisionRow[]>();
-  readonly #facts = new Map<string, DiskFacts>();
-  readonly config: Config;
+  readonly world: FakeWorld;
   nowMs = START_MS;
   running: Running[] = [];
   scheduler: Scheduler;
@@ -49,37 +44,17 @@ class Month {
 
   constructor(readonly random: Random) {
     const disks = Array.from({ length: DISKS }, (_, index) => `vm${String(index + 1).padStart(3, '0')}`);
-    const disk = { source: null, schedule: SCHEDULE, require: null, readRate: null, hooks: null };
-    this.config = {
-      repository: null,
-      file: null,
-      files: [],
-      disks: new Map(disks.map((name) => [name, { ...disk, disk: name }])),
-      limits: { ...LIMITS_DEFAULT, parallel: PARALLEL },
-      scrub: null,
-      statusFile: null,
-    };
-    for (const name of disks) {
-      this.taken.set(name, []);
-      this.#put(name, []);
-    }
+    const configs = disks.map((name) => diskConfig(name, SCHEDULE));
+    this.world = new FakeWorld(configOf(configs, { limits: { ...LIMITS_DEFAULT, parallel: PARALLEL } }));
+    for (const name of disks) this.taken.set(name, []);
     this.scheduler = this.restart();
   }
 
   /** As after a kill: whatever ran is gone, and so is all that the process knew. */
   restart(): Scheduler {
     this.running = [];
-    this.scheduler = new Scheduler({
-      config: () => this.config,
-      holds: () => [],
-      facts: (disk) => this.facts(disk),
-      hasRetired: () => false,
-    });
+    this.scheduler = new Scheduler(this.world);
     return this.scheduler;
-  }
-
-  facts(disk: string): DiskFacts {
-    return this.#facts.get(disk) ?? { disk, rows: [], history: NO_HISTORY, problem: null };
   }
 
   step(): void {
@@ -90,7 +65,7 @@ class Month {
     this.running = still;
     for (const { job, startMs } of ended) {
       this.#carryOut(job, startMs);
-      this.scheduler.ended(job, 'done', this.nowMs);
+      this.scheduler.ended(job, 'done', null, this.nowMs);
     }
     for (const job of this.scheduler.begin(this.nowMs)) {
       const lastsMs = job.kind === 'backup' ? 5_000 + this.random.below(100_000) : 0;
@@ -100,34 +75,19 @@ class Month {
   }
 
   #carryOut({ kind, disk, tags }: Job, startMs: number): void {
-    const { rows } = this.facts(disk);
+    const { rows } = this.world.facts(disk);
     if (kind === 'prune') {
-      const decisions = retention(rows, SCHEDULE, this.nowMs);
-      this.#put(
+      const staying = retention(rows, SCHEDULE, this.nowMs).filter(({ goes }) => !goes);
+      this.world.put(
         disk,
-        decisions.filter(({ goes }) => !goes).map((decision) => ({ ...decision.row, tags: decision.tags })),
+        staying.map(({ row, tags: left }) => ({ ...row, tags: left })),
       );
       return;
     }
     this.#sequence += 1;
-    const taken: RevisionRow = {
-      disk,
-      revision: `r${this.#sequence}`,
-      sequence: this.#sequence,
-      createdAt: new Date(startMs).toISOString(),
-      sizeBytes: 1,
-      storedBytes: 1,
-      tags,
-      trust: 'trusted',
-      protected: false,
-      consistency: 'live',
-    };
-    this.taken.get(disk)?.push(taken);
-    this.#put(disk, [...rows, taken]);
-  }
-
-  #put(disk: string, rows: readonly RevisionRow[]): void {
-    this.#facts.set(disk, { disk, rows, history: NO_HISTORY, problem: null });
+    const revision = revisionOf(disk, this.#sequence, startMs, tags);
+    this.taken.get(disk)?.push(revision);
+    this.world.put(disk, [...rows, revision]);
   }
 }
 
@@ -189,11 +149,11 @@ test('every due run of a month happens once, and retention is what the rule says
       expect(new Set(points).size, `${disk}: ${tag} twice, seed ${seed}`).toBe(points.length);
       expect(points.length).toBeGreaterThanOrEqual(Math.floor((30 * DAY_MS - 6 * HOUR_MS) / everyMs));
     }
-    const there = retention(month.facts(disk).rows, SCHEDULE, month.nowMs)
+    const there = retention(month.world.facts(disk).rows, SCHEDULE, month.nowMs)
       .filter(({ goes }) => !goes)
       .map(({ row, tags }) => `${row.revision} ${tags.join()}`);
     expect(there, `${disk}, seed ${seed}`).toEqual(expectedTags(taken, month.nowMs));
     // What the daemon had done by itself lags by what expired since it looked last: one of each tag at most.
-    expect(month.facts(disk).rows.length - there.length).toBeLessThanOrEqual(SCHEDULE.tags.size);
+    expect(month.world.facts(disk).rows.length - there.length).toBeLessThanOrEqual(SCHEDULE.tags.size);
   }
 });

@@ -1,6 +1,6 @@
 /** cairn daemon */
 import type { Command } from 'commander';
-import { notifySystemd } from '../../base/systemd-notify.js';
+import { notifySystemd, reloading, watchdogMs } from '../../base/systemd-notify.js';
 import type { CliContext } from '../context.js';
 import { addExamples, GROUPS } from '../help.js';
 
@@ -30,9 +30,11 @@ export function register(program: Command, context: CliContext): void {
         const { options, reopenLog } = scheduleOptions(context, repository, 'info', logFile);
         let reload = () => {};
         // From here on: a reload that comes early must not end the process.
-        process.on('SIGHUP', () => {
+        process.on('SIGHUP', async () => {
+          await notifySystemd(reloading());
           reopenLog();
           reload();
+          await notifySystemd('READY=1');
         });
         await runDaemon(repository, {
           ...options,
@@ -54,10 +56,10 @@ export function register(program: Command, context: CliContext): void {
 
 /** Tells systemd that all is well, as often as it wants to hear it. */
 function watchdog(): () => void {
-  const everyMs = Number(process.env['WATCHDOG_USEC'] ?? 0) / 1000 / 3;
-  let lastMs = 0;
+  const everyMs = watchdogMs();
+  let lastMs = Number.NEGATIVE_INFINITY;
   return () => {
-    if (everyMs <= 0 || performance.now() - lastMs < everyMs) return;
+    if (everyMs === null || performance.now() - lastMs < everyMs) return;
     lastMs = performance.now();
     void notifySystemd('WATCHDOG=1');
   };
