@@ -227,14 +227,19 @@ export class Daemon {
           return { kind: job.kind, disk: job.disk, startedAt, progress };
         }),
         notifications: this.#options.listener.report(),
-        daemon: {
-          pid: process.pid,
-          startedAt: this.#startedAt,
-          version: VERSION,
-          configProblem: this.#configProblem,
-        },
+        // Once it ends nobody is at work any more.
+        daemon: this.#stopping ? null : this.#self(),
       },
       nowMs,
     );
+  }
+
+  #self(): NonNullable<Overview['daemon']> {
+    return {
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      version: VERSION,
+      configProblem: this.#configProblem,
+    };
   }
 }
