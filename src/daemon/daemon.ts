@@ -20,7 +20,7 @@ import { type Problem, problemsOf } from './problems.js';
 import { type JobOutcome, type RunningCommand, type StartCommand, wordsOf } from './runner.js';
 import { Scheduler } from './scheduler.js';
 import { noteUsage } from './space.js';
-import { writeStatus } from './status-file.js';
+import { setbacksOf, tryStatus, writeStatus } from './status-file.js';
 
 /** What hears of every look: messages and metrics. */
 export interface Listener {
@@ -48,6 +48,8 @@ interface Running {
 }
 
 const STATUS_MS = 30_000;
+/** After something has ended; many end within a second where there are many disks. */
+const STATUS_SOON_MS = 5_000;
 
 export class Daemon {
   readonly #repo: Repository;
@@ -62,6 +64,7 @@ export class Daemon {
   #config: Config;
   #configProblem: string | null = null;
   #statusMs = Number.NEGATIVE_INFINITY;
+  #hasNews = false;
   #stopping = false;
 
   constructor(repo: Repository, options: DaemonOptions) {
@@ -70,12 +73,14 @@ export class Daemon {
     this.#config = options.config;
     this.#facts = new FactReader(repo, options.nowMs);
     this.#startedAt = new Date(options.nowMs()).toISOString();
-    this.#scheduler = new Scheduler({
+    const world = {
       config: () => this.#config,
       holds: () => this.#holds,
-      facts: (disk) => this.#factsOf(disk),
-      hasRetired: (disk) => this.#hasRetired(disk),
-    });
+      facts: (disk: string) => this.#factsOf(disk),
+      hasRetired: (disk: string) => this.#hasRetired(disk),
+    };
+    const before = tryStatus(this.#statusFile);
+    this.#scheduler = new Scheduler(world, before === null ? new Map() : setbacksOf(before));
   }
 
   get runningCount(): number {
@@ -89,7 +94,8 @@ export class Daemon {
     await this.#refresh(nowMs);
     const jobs = this.#stopping ? [] : this.#scheduler.begin(nowMs);
     for (const job of jobs) this.#begin(job);
-    if (nowMs - this.#statusMs >= STATUS_MS || nowMs < this.#statusMs) await this.tell();
+    const waitMs = this.#hasNews ? STATUS_SOON_MS : STATUS_MS;
+    if (nowMs - this.#statusMs >= waitMs || nowMs < this.#statusMs) await this.tell();
     return jobs.length;
   }
 
@@ -97,8 +103,8 @@ export class Daemon {
   async tell(): Promise<void> {
     const nowMs = this.#options.nowMs();
     this.#statusMs = nowMs;
+    this.#hasNews = false;
     const { log, listener } = this.#options;
-    const file = this.#config.statusFile ?? this.#repo.layout.status;
     try {
       noteUsage(this.#repo.layout, nowMs);
     } catch (error) {
@@ -107,7 +113,11 @@ export class Daemon {
     const overview = await this.#overview(nowMs);
     const problems = problemsOf(overview, { scrubEveryMs: this.#config.scrub?.everyMs ?? null });
     try {
-      writeStatus(file, { staleAfterMs: this.#options.staleAfterMs(this.#config), overview, problems });
+      writeStatus(this.#statusFile, {
+        staleAfterMs: this.#options.staleAfterMs(this.#config),
+        overview,
+        problems,
+      });
     } catch (error) {
       log.error({ err: error }, 'the status could not be written');
     }
@@ -156,6 +166,10 @@ export class Daemon {
   async untilOneEnded(): Promise<void> {
     const all = [...this.#running.values()].map(({ ended }) => ended);
     if (all.length > 0) await Promise.race(all);
+  }
+
+  get #statusFile(): string {
+    return this.#config.statusFile ?? this.#repo.layout.status;
   }
 
   async #refresh(nowMs: number): Promise<void> {
@@ -207,7 +221,7 @@ export class Daemon {
     const { log, nowMs } = this.#options;
     this.#running.delete(job.disk);
     this.#scheduler.ended(job, end, error, nowMs());
-    this.#statusMs = Number.NEGATIVE_INFINITY;
+    this.#hasNews = true;
     const about = { disk: job.disk, job: job.kind, revision: document?.['revision'] };
     if (end === 'done') log.info(about, 'done');
     else if (end === 'failed') log.error({ ...about, code: error?.code, reason: error?.message }, 'failed');

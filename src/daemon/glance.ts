@@ -8,7 +8,7 @@ import { makeOverview, type Overview } from './overview.js';
 import type { DiskPlan } from './plan.js';
 import { type Problem, problemsOf } from './problems.js';
 import { Scheduler } from './scheduler.js';
-import { readStatus, type Status } from './status-file.js';
+import { type Status, setbacksOf, tryStatus } from './status-file.js';
 
 export interface Glance {
   readonly overview: Overview;
@@ -18,21 +18,20 @@ export interface Glance {
 
 /** @throws {CairnError} IO | NOT_PERMITTED where holds cannot be read */
 export async function glance(repo: Repository, config: Config, nowMs: number): Promise<Glance> {
-  const { facts, holds, plans } = look(repo, config, nowMs);
-  const told = freshStatus(config.statusFile ?? repo.layout.status, nowMs)?.overview;
+  const { facts, holds, scheduler, status } = look(repo, config, nowMs);
+  const told = status !== null && !isStale(status, nowMs) ? status.overview : null;
   const { running = [], notifications = null, daemon = null } = told ?? {};
-  const overview = await makeOverview(
-    repo,
-    { config, facts, plans, setback: () => undefined, holds, running, notifications, daemon },
-    nowMs,
-  );
+  const plans = scheduler.plans(nowMs);
+  const setback = (disk: string) => scheduler.setbackOf(disk);
+  const seen = { config, facts, plans, setback, holds, running, notifications, daemon };
+  const overview = await makeOverview(repo, seen, nowMs);
   return { overview, problems: problemsOf(overview, { scrubEveryMs: config.scrub?.everyMs ?? null }) };
 }
 
 /** When each configured disk is backed up next.
  *  @throws {CairnError} IO | NOT_PERMITTED where holds cannot be read */
-export function plansOf(repo: Repository, config: Config, nowMs: number): readonly DiskPlan[] {
-  return look(repo, config, nowMs).plans;
+export function plansOf(repo: Repository, config: Config, nowMs: number): DiskPlan[] {
+  return look(repo, config, nowMs).scheduler.plans(nowMs);
 }
 
 function look(repo: Repository, config: Config, nowMs: number) {
@@ -44,19 +43,10 @@ function look(repo: Repository, config: Config, nowMs: number) {
     return known;
   };
   const holds = readHolds(repo.layout, nowMs);
+  const status = tryStatus(config.statusFile ?? repo.layout.status);
   const world = { config: () => config, holds: () => holds, facts, hasRetired: () => false };
-  return { facts, holds, plans: new Scheduler(world).plans(nowMs) };
-}
-
-/** Null where there is none, or none that may still be relied on. */
-function freshStatus(file: string, nowMs: number): Status | null {
-  try {
-    const status = readStatus(file);
-    return status !== null && !isStale(status, nowMs) ? status : null;
-  } catch {
-    // It only adds to what the repository itself tells.
-    return null;
-  }
+  const scheduler = new Scheduler(world, status === null ? new Map() : setbacksOf(status));
+  return { facts, holds, scheduler, status };
 }
 
 export function isStale({ staleAfterMs, overview }: Status, nowMs: number): boolean {

@@ -44,8 +44,10 @@ export class Scheduler {
   readonly #plans = new Map<string, { basis: unknown[]; plan: DiskPlan; atMs: number; untilMs: number }>();
   readonly #upkeep = new Map<string, { rows: DiskFacts['rows']; atMs: number; jobs: readonly Job[] }>();
 
-  constructor(world: World) {
+  /** `setbacks`: what an earlier process met with, by disk. Without them it only tries sooner. */
+  constructor(world: World, setbacks: ReadonlyMap<string, Setback> = new Map()) {
     this.#world = world;
+    for (const [disk, setback] of setbacks) this.#setbacks.set(keyOf({ kind: 'backup', disk }), setback);
   }
 
   get running(): ReadonlyMap<string, Job> {
@@ -75,7 +77,10 @@ export class Scheduler {
 
   /** What the last backup of a disk met with, as this process saw it. */
   setbackOf(disk: string): Setback | undefined {
-    return this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+    const setback = this.#setbacks.get(keyOf({ kind: 'backup', disk }));
+    const { lastBackup } = this.#world.facts(disk).history;
+    // Somebody may have taken one by hand since.
+    return setback !== undefined && (lastBackup?.endedMs ?? 0) > setback.lastMs ? undefined : setback;
   }
 
   /** To be told when a job that `begin` gave has ended, and with what error. */

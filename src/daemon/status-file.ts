@@ -6,6 +6,7 @@ import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import { writeAtomically } from '../repository/durable.js';
 import type { Overview } from './overview.js';
+import type { Setback } from './plan.js';
 import type { Problem } from './problems.js';
 
 export interface Status {
@@ -52,6 +53,26 @@ export function readStatus(file: string): Status | null {
     Array.isArray(status.problems);
   if (!isStatus) throw new CairnError('CORRUPT', `${visible(file)} is no status of a repository.`);
   return status as Status;
+}
+
+/** What disks had met with, by disk, when the status was written. */
+export function setbacksOf({ overview }: Status): Map<string, Setback> {
+  const told = overview.disks.flatMap(({ disk, failures, lastFailure }): [string, Setback][] => {
+    if (failures === 0 || lastFailure === null) return [];
+    const { code, message, at } = lastFailure;
+    return [[disk, { failures, lastMs: Date.parse(at), error: { code, message } }]];
+  });
+  return new Map(told);
+}
+
+/** Null where there is no status that can be read: it only adds to what the repository itself tells. */
+export function tryStatus(file: string): Status | null {
+  try {
+    return readStatus(file);
+  } catch (error) {
+    if (error instanceof CairnError) return null;
+    throw error;
+  }
 }
 
 function parsed(text: string): Partial<Status> | null {
