@@ -57,6 +57,15 @@ test('each metric that README.md lists is there, and each that is there is liste
   expect(listed.sort()).toEqual([...rendered].sort());
 });
 
+test('README.md lists each alert with its severity', () => {
+  const readme = readFileSync(path.join(ROOT, 'docs/monitoring/README.md'), 'utf8');
+  const rows = [...readme.matchAll(/^\| ((?:Cairn\w+(?:, )?)+) \| (critical|warning) \|/gm)];
+  const listed = rows.flatMap(([, names = '', severity]) =>
+    names.split(', ').map((name) => `${name} ${severity}`),
+  );
+  expect(listed.sort()).toEqual(rules.map(({ alert, labels }) => `${alert} ${labels.severity}`).sort());
+});
+
 test('the dashboard can be imported: panels of their own ids, none over another, no source of data by name', () => {
   expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(38);
   const ids = dashboard.panels.map(({ id }) => id);

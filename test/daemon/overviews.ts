@@ -13,7 +13,7 @@ export function before(at: string, ms: number): string {
   return new Date(Date.parse(at) - ms).toISOString();
 }
 
-export function healthyDisk(disk: string, at = AT): DiskOverview {
+function healthyDisk(disk: string, at = AT): DiskOverview {
   const taken = { revision: '20261120T110000Z-k3f9', createdAt: before(at, HOUR_MS / 2) };
   const newest = { ...taken, tags: ['hourly'], trust: 'trusted', consistency: 'frozen' } as const;
   return {
