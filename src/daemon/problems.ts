@@ -3,7 +3,6 @@
 import { formatBytes, formatDuration } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import type { DiskOverview, Overview } from './overview.js';
-import type { Usage } from './space.js';
 
 export type Severity = 'critical' | 'warning';
 
@@ -197,9 +196,4 @@ function holdOfAll({ holds }: Overview): Problem[] {
 
 function problem(severity: Severity, what: string, disk: string | null, text: string): Problem {
   return { key: disk === null ? what : `${what}:${disk}`, severity, disk, text };
-}
-
-/** How full the fuller of both is, for performance data. */
-export function usedShare({ totalBytes, freeBytes }: Usage): number {
-  return totalBytes === 0 ? 0 : 1 - freeBytes / totalBytes;
 }

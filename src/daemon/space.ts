@@ -5,7 +5,7 @@ import { writeAtomically } from '../repository/durable.js';
 import { appendLines } from '../repository/journal-file.js';
 import type { Layout } from '../repository/layout.js';
 
-export interface Usage {
+interface Usage {
   readonly totalBytes: number;
   /** What an unprivileged writer may still use. */
   readonly freeBytes: number;
@@ -34,7 +34,7 @@ const TREND_MS = 7 * DAY_MS;
 const LINES_MAX = 1500;
 
 /** @throws as statfs(2) */
-export function usageOf(dir: string): Usage {
+function usageOf(dir: string): Usage {
   const { bsize, blocks, bavail, files, ffree } = statfsSync(dir);
   const counts = files > 0;
   return {

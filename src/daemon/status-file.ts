@@ -1,5 +1,5 @@
 /** The overview as a file: written at once and whole, read by those that must not depend on the daemon. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
@@ -25,7 +25,9 @@ const MODE = 0o644;
 /** @throws {CairnError} IO | NO_SPACE | READ_ONLY | NOT_PERMITTED */
 export function writeStatus(file: string, status: Omit<Status, 'format'>): void {
   try {
-    mkdirSync(path.dirname(file), { recursive: true, mode: 0o755 });
+    const made = mkdirSync(path.dirname(file), { recursive: true });
+    // Others are to reach the file, whatever the umask of a service.
+    if (made !== undefined) chmodSync(path.dirname(file), 0o755);
     writeAtomically(file, `${JSON.stringify({ format: FORMAT, ...status })}\n`, MODE);
   } catch (cause) {
     throw systemError(`${visible(file)} cannot be written`, cause);

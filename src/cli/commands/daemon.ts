@@ -36,6 +36,7 @@ export function register(program: Command, context: CliContext): void {
           reload();
           await notifySystemd('READY=1');
         });
+        context.signal.addEventListener('abort', () => void notifySystemd('STOPPING=1'), { once: true });
         await runDaemon(repository, {
           ...options,
           onReady: () => void notifySystemd('READY=1'),
@@ -44,7 +45,6 @@ export function register(program: Command, context: CliContext): void {
           },
           onAlive: watchdog(),
         });
-        await notifySystemd('STOPPING=1');
       }),
     );
   addExamples(
