@@ -17,6 +17,7 @@ import {
   type ScrubRule,
 } from './limits.js';
 import { type MetricsConfig, readMetrics } from './metrics.js';
+import { type Notifications, readNotifications } from './notifications.js';
 import { readSchedules } from './schedules.js';
 import { byKey, given, readText } from './values.js';
 
@@ -36,6 +37,8 @@ export interface Config {
   readonly statusFile: string | null;
   /** Null where nobody asks for any. */
   readonly metrics: MetricsConfig | null;
+  /** Null where nobody is to be told. */
+  readonly notifications: Notifications | null;
 }
 
 /** What the command line says; it wins over the environment, which wins over the file. */
@@ -62,6 +65,7 @@ const KNOWN_KEYS = [
   'scrub',
   'status-file',
   'metrics',
+  'notifications',
 ] as const;
 /** Of a file that another includes. */
 const INCLUDED_KEYS = ['schedules', 'disks'] as const;
@@ -121,6 +125,7 @@ const NOTHING: FileContent = {
   scrub: SCRUB_DEFAULT,
   statusFile: null,
   metrics: null,
+  notifications: null,
 };
 
 /** A relative repository is meant from the file's own directory. */
@@ -139,6 +144,7 @@ function parseConfig(text: string, file: string): FileContent {
     scrub: read('scrub', (entry) => readScrub(document, entry), SCRUB_DEFAULT),
     statusFile: read('status-file', (entry) => path.resolve(path.dirname(file), readText(entry)), null),
     metrics: read('metrics', (entry) => readMetrics(document, entry), null),
+    notifications: read('notifications', (entry) => readNotifications(document, entry), null),
   };
 }
 
