@@ -74,6 +74,31 @@ export class Layout {
     return path.join(this.daemon, 'lock');
   }
 
+  /** Notifications that wait to be delivered: a directory for each recipient, a file for each message. */
+  get outbox(): string {
+    return path.join(this.daemon, 'outbox');
+  }
+
+  /** Notifications that were given up, until somebody removes them. */
+  get undelivered(): string {
+    return path.join(this.daemon, 'undelivered');
+  }
+
+  /** Which problems people were told of. */
+  get told(): string {
+    return path.join(this.daemon, 'told.json');
+  }
+
+  /** How notifications fare on their ways. */
+  get deliveries(): string {
+    return path.join(this.daemon, 'deliveries.json');
+  }
+
+  /** Which codes went to whom, and who brought one back. */
+  get recipients(): string {
+    return path.join(this.daemon, 'recipients.json');
+  }
+
   disk(disk: DiskName): string {
     return path.join(this.disks, disk);
   }

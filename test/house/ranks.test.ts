@@ -29,6 +29,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   commander: 'cli',
   'fuse-native': 'mount',
   lmdb: 'catalog',
+  nodemailer: 'daemon',
   pino: 'base',
   yaml: 'config',
 };
