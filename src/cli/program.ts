@@ -42,6 +42,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<CommandFile>> = new Map([
   ['run', () => import('./commands/run.js')],
   ['daemon', () => import('./commands/daemon.js')],
   ['config', () => import('./commands/config.js')],
+  ['notify', () => import('./commands/notify.js')],
   ['catalog', () => import('./commands/catalog.js')],
   ['completion', () => import('./commands/completion.js')],
   ['demo', () => import('./commands/demo.js')],
