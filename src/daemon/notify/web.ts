@@ -46,5 +46,7 @@ function taken(url: string): { address: URL | null; login: Record<string, string
 function causeOf(error: unknown): string {
   const { code, name, cause } = error as NodeJS.ErrnoException;
   const inner = (cause ?? {}) as NodeJS.ErrnoException;
+  // fetch talks to no port that belongs to something else, such as mail.
+  if (inner.message === 'bad port') return 'a port that is not for HTTP';
   return inner.code ?? code?.toString() ?? inner.name ?? name;
 }

@@ -132,6 +132,12 @@ describe('a webhook', () => {
   });
 });
 
+test('a webhook at a port of another protocol says so', async () => {
+  const notifier = await send('ways: {a: {webhook: {url: "http://127.0.0.1:25/"}}}');
+  await lab.pass(notifier, MINUTE);
+  expect(errorOf(notifier)).toBe('127.0.0.1:25 cannot be reached (a port that is not for HTTP)');
+});
+
 describe('a command', () => {
   test('may end without reading what it is given', async () => {
     const notifier = lab.notifier(lab.config('ways: {page: {command: "exec 0<&-; exit 0"}}'));
