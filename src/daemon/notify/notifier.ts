@@ -82,7 +82,8 @@ export class Notifier implements AsyncDisposable {
   }
 
   /** Counts from the next attempt on. Messages for whoever is gone go to those that came since; whoever was there before
-   *  has had his own. */
+   *  has had his own.
+   *  @throws {CairnError} IO | NOT_PERMITTED where what waits cannot be read */
   reconfigure(config: Notifications | null): void {
     this.#config = config;
     this.#recipients = recipientsOf(config);
