@@ -8,22 +8,28 @@ import type { Repository } from '../repository/repository.js';
 import type { CliContext } from './context.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/cairn.js', import.meta.url));
-/** `usualLevel` counts where the command line names none. */
+export interface ScheduleKind {
+  /** Where the command line names none. */
+  readonly logLevel: LogLevel;
+  /** Whether it ends when nothing is due any more. */
+  readonly isOnce: boolean;
+  readonly logFile?: string | undefined;
+}
+
 export function scheduleOptions(
   context: CliContext,
   repository: Repository,
-  usualLevel: LogLevel,
-  logFile?: string,
+  { logLevel, isOnce, logFile }: ScheduleKind,
 ): { options: RunOptions; reopenLog: () => void } {
   const { globals, signal } = context;
-  const level = globals.isLogLevelGiven ? globals.logLevel : usualLevel;
+  const level = globals.isLogLevelGiven ? globals.logLevel : logLevel;
   const { log, reopen } = openLog(level, logFile, repository);
   const options: RunOptions = {
     load: () => ({ ...loadConfig(globals), repository: repository.dir }),
     program: [process.execPath, PROGRAM],
     log,
     signal,
-    makeListener: (config) => new ScheduleListener({ repository, config, log }),
+    makeListener: (config) => new ScheduleListener({ repository, config, log, isOnce }),
   };
   return { options, reopenLog: reopen };
 }

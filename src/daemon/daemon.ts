@@ -27,6 +27,11 @@ export interface Listener {
   /** How notifications stand, for the overview that is about to be made. */
   report(): Overview['notifications'];
   heard(overview: Overview, problems: readonly Problem[]): void;
+  /** Tries to deliver what is due. Resolves when what it began has ended, so nobody waits for it who has other work. */
+  deliver(): Promise<void>;
+  reconfigure(config: Config): void;
+  /** Ends within a second; what waits goes on waiting. */
+  close(): Promise<void>;
 }
 
 export interface DaemonOptions {

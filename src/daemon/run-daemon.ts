@@ -21,14 +21,7 @@ export interface RunOptions {
   readonly program: readonly string[];
   readonly log: Logger;
   readonly signal: AbortSignal;
-  readonly makeListener: (config: Config) => ListenerWithEnd;
-}
-
-/** A listener that works on its own between two looks. */
-export interface ListenerWithEnd extends Listener {
-  reconfigure(config: Config): void;
-  /** Delivers what waits, as far as that is possible soon. */
-  close(): Promise<void>;
+  readonly makeListener: (config: Config) => Listener;
 }
 
 export interface DaemonRun extends RunOptions {
@@ -57,11 +50,13 @@ export async function runDaemon(repo: Repository, options: DaemonRun): Promise<v
     log.info({ directory: repo.dir, disks: daemon.config.disks.size }, 'the daemon is at work');
     while (!signal.aborted) {
       await daemon.look();
+      void listener.deliver();
       options.onAlive();
       await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
     }
     log.info('ending; what runs is stopped');
     await daemon.stop();
+    await daemon.tell();
   });
 }
 
@@ -88,7 +83,7 @@ export async function runDue(
     'cairn run --due',
     options,
     null,
-    async (daemon) => {
+    async (daemon, listener) => {
       const stop = () => void daemon.stop();
       signal.addEventListener('abort', stop, { once: true });
       for (;;) {
@@ -98,6 +93,9 @@ export async function runDue(
         await daemon.untilOneEnded();
       }
       signal.removeEventListener('abort', stop);
+      await daemon.tell();
+      // What just came up shall not wait for the next run.
+      if (!signal.aborted) await listener.deliver();
     },
     counted,
   );
@@ -110,7 +108,7 @@ async function withSchedule(
   holder: string,
   options: RunOptions,
   staleAfterMs: number | null,
-  work: (daemon: Daemon, listener: ListenerWithEnd) => Promise<void>,
+  work: (daemon: Daemon, listener: Listener) => Promise<void>,
   wrapped: (start: StartCommand) => StartCommand = (start) => start,
 ): Promise<void> {
   repo.requireWritable();
@@ -130,7 +128,6 @@ async function withSchedule(
     });
     try {
       await work(daemon, listener);
-      await daemon.tell();
     } finally {
       await daemon.stop();
       await listener.close();

@@ -26,6 +26,7 @@ export function configOf(disks: readonly DiskConfig[], more: Partial<Config> = {
     scrub: null,
     statusFile: null,
     metrics: null,
+    notifications: null,
     ...more,
   };
 }

@@ -27,7 +27,11 @@ export function register(program: Command, context: CliContext): void {
           import('../schedule-options.js'),
         ]);
         // A log that says nothing as long as all is well would not tell that it is.
-        const { options, reopenLog } = scheduleOptions(context, repository, 'info', logFile);
+        const { options, reopenLog } = scheduleOptions(context, repository, {
+          logLevel: 'info',
+          isOnce: false,
+          logFile,
+        });
         let reload = () => {};
         // From here on: a reload that comes early must not end the process.
         process.on('SIGHUP', async () => {

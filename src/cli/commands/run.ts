@@ -26,7 +26,7 @@ export function register(program: Command, context: CliContext): void {
           import('../../daemon/run-daemon.js'),
           import('../schedule-options.js'),
         ]);
-        const { options } = scheduleOptions(context, repository, 'warn');
+        const { options } = scheduleOptions(context, repository, { logLevel: 'warn', isOnce: true });
         const { jobs, failed } = await runDue(repository, options);
         context.output.done(
           { jobs, failed },

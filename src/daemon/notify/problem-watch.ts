@@ -19,6 +19,8 @@ export interface WatchOptions {
   readonly log?: Logger;
   /** The wall clock. */
   readonly nowMs?: () => number;
+  /** How long what may flap must hold; 0 for whoever looks once and is gone. */
+  readonly settledMs?: number | undefined;
 }
 
 export interface Look {
@@ -38,6 +40,7 @@ export class ProblemWatch {
   readonly #notifier: Notifier;
   readonly #log: Logger;
   readonly #nowMs: () => number;
+  readonly #settledMs: number;
   /** Changes that have not held long enough. */
   readonly #unsettled = new Map<string, { state: State; sinceMs: number }>();
   #told: Told;
@@ -48,6 +51,7 @@ export class ProblemWatch {
     this.#notifier = options.notifier;
     this.#log = options.log ?? silentLog;
     this.#nowMs = options.nowMs ?? Date.now;
+    this.#settledMs = options.settledMs ?? SETTLED_MS;
     this.#told = readTold(this.#layout);
   }
 
@@ -87,7 +91,7 @@ export class ProblemWatch {
       else if (seen?.state !== after) this.#unsettled.set(key, { state: after, sinceMs: nowMs });
       if (before === after) return [];
       const sinceMs = this.#unsettled.get(key)?.sinceMs ?? nowMs;
-      if (after !== 'critical' && Math.abs(nowMs - sinceMs) < SETTLED_MS) return [];
+      if (after !== 'critical' && Math.abs(nowMs - sinceMs) < this.#settledMs) return [];
       this.#unsettled.delete(key);
       return [{ key, before, after }];
     });
