@@ -18,8 +18,8 @@ test('each file that docs/operations.md shows is read', () => {
   const dir = tempDir();
   mkdirSync(path.join(dir, 'disks.d'));
   const files = filesOf('docs/operations.md');
-  expect(files.map(([name]) => name)).toEqual(['main.yaml', 'main.yaml', 'disks.d/web02.yaml']);
-  const [small, whole, included] = files.map(([, text]) => text);
+  expect(files.map(([name]) => name)).toEqual(['main.yaml', 'main.yaml', 'disks.d/web02.yaml', 'main.yaml']);
+  const [small, whole, included, told] = files.map(([, text]) => text);
   const main = path.join(dir, 'main.yaml');
   writeFileSync(main, small ?? '');
   expect(loadConfig({ config: main }, {}).disks.get('db1')?.schedule?.tags.get('weekly')?.keep).toBe(8);
@@ -31,6 +31,12 @@ test('each file that docs/operations.md shows is read', () => {
   expect(config.limits).toMatchObject({ parallel: 3, readRate: 400_000_000 });
   expect(config.limits.quiet).toHaveLength(2);
   expect(config.disks.get('db1')?.hooks).toMatchObject({ timeoutMs: 120_000, gives: 'snapshot' });
+  writeFileSync(main, told ?? '');
+  expect(loadConfig({ config: main }, {}).notifications?.ways.map(({ name }) => name)).toEqual([
+    'ops',
+    'chat',
+    'pager',
+  ]);
 });
 
 test('each part of a file that docs/monitoring shows is read', () => {

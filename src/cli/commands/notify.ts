@@ -23,7 +23,7 @@ interface NotifyOptions {
 export function register(program: Command, context: CliContext): void {
   const command = program
     .command('notify')
-    .helpGroup(GROUPS.keeping)
+    .helpGroup(GROUPS.running)
     .summary('how notifications stand; test that they arrive')
     .description(
       'Lists the ways by which people are told: what waits, what fails, what arrived last, and when somebody last\n' +
