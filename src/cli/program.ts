@@ -57,6 +57,8 @@ export async function buildProgram(context: ProcessContext, argv: readonly strin
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help, or that of a command')
     .helpCommand(false)
+    // Lines are broken where the terminal ends, not where the source does.
+    .configureHelp({ commandDescription: (command) => command.description().replace(/\n/g, ' ') })
     .configureOutput({
       // Errors are told once, by whoever catches them, as text or as JSON.
       outputError: () => {},
