@@ -50,7 +50,7 @@ test('help shows what is there and nothing that is not', async () => {
 test('help of every command has an example', async () => {
   const { stdout } = await bare().run(['__complete', '']);
   const commands = stdout.split('\n').map((line) => line.split('\t')[0] ?? '');
-  for (const command of commands.filter((name) => name !== 'disk' && name !== 'catalog')) {
+  for (const command of commands.filter((name) => !['catalog', 'config', 'disk'].includes(name))) {
     const help = await bare().run([command, '--help']);
     expect(help, command).toMatchObject({
       exitCode: 0,
