@@ -146,6 +146,14 @@ export interface NativeBackupParams {
   tags: Array<string>
   /** Worker threads; 0 for as many as are good. */
   threads?: number
+  /** frozen or snapshot; absent takes what comes. */
+  require?: string
+  /** Bytes of the source a second, at most. */
+  readRate?: number
+  /** What each of the last backups found changed. */
+  changedBytes: Array<number>
+  /** Where the source is mounted so that it can be written. */
+  mountedOn: Array<string>
 }
 
 /** A range of an image that could not be read. */

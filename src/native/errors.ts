@@ -3,13 +3,15 @@ import { existsSync } from 'node:fs';
 import { CairnError, NATIVE_CODES, type NativeCode } from '../base/errors.js';
 import { isFailing } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
-import { OUT_OF_FAILING, OUT_OF_FULL, OUT_OF_READ_ONLY } from '../base/ways-out.js';
+import { OUT_OF_FAILING, OUT_OF_FULL, OUT_OF_READ_ONLY, OUT_OF_RESTLESS } from '../base/ways-out.js';
 
 const MESSAGE = /^([A-Z_]+): (.*)$/s;
 /** Paths and the text of a lock are foreign; a sentence with two long paths still is whole. */
 const SENTENCE_LENGTH_MAX = 10_000;
 /** How the core tells of an error of the system. */
 const ERRNO = /\(os error (\d+)\)/;
+/** How it tells of a source that did not hold still as was required. */
+const RESTLESS = /, and a (?:frozen|snapshot) revision is required$/;
 /** Files without which a disk is not whole, and the directory of the disk. */
 const PART_MISSING = /^(.*)\/(?:disk\.json|revisions|segments|segments\/\d+\.seg) does not exist$/s;
 
@@ -52,6 +54,7 @@ function isPartMissing(code: NativeCode, sentence: string): boolean {
 }
 
 function hintOf(code: NativeCode, sentence: string): string | undefined {
+  if (code === 'SOURCE_FAILED' && RESTLESS.test(sentence)) return OUT_OF_RESTLESS;
   const isMedium = code === 'IO' && isFailing(Number(ERRNO.exec(sentence)?.[1] ?? 0));
   return isMedium ? OUT_OF_FAILING : HINTS[code];
 }

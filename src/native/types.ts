@@ -73,6 +73,22 @@ export interface BackupParams {
   readonly tags: readonly string[];
   /** Worker threads; 0 or absent means one a core. */
   readonly threads?: number | undefined;
+  /** What the revision must be at least, else none is taken; absent takes what comes. */
+  readonly require?: Consistency | undefined;
+  /** Bytes of the source a second, at most. */
+  readonly readRate?: number | undefined;
+  /** What each of the last backups found changed, for early warnings; first ones of a disk left out. */
+  readonly changedBytes?: readonly number[] | undefined;
+  /** Where the source is mounted so that it can be written, for the same. */
+  readonly mountedOn?: readonly string[] | undefined;
+}
+
+/** Something about a disk that a person should look at before it becomes a loss. The revision is whole. */
+export interface EarlyWarning {
+  /** One of those of docs/format.md, or of a later version. */
+  readonly kind: string;
+  /** A clause; names of a guest are escaped in it. */
+  readonly message: string;
 }
 
 export interface BackupResult {
@@ -91,6 +107,8 @@ export interface BackupResult {
   readonly comparison: BackupComparison;
   /** Damaged records of earlier revisions that read again, because the source still held their content. */
   readonly healedRecords: number;
+  /** Their messages are among `warnings`, too. */
+  readonly earlyWarnings: readonly EarlyWarning[];
   readonly warnings: readonly string[];
 }
 
@@ -119,6 +137,12 @@ export interface FileSystem {
   readonly sizeBytes: number | null;
   /** False where the journal needs replay; null where that is not known. */
   readonly clean: boolean | null;
+  /** Bytes that its ordinary users can still fill; this and the two below are known of the ext family and of xfs, and may
+   *  lag behind what a mounted file system holds in memory or in its journal. */
+  readonly freeBytes: number | null;
+  /** How many files it can have at most. */
+  readonly inodes: number | null;
+  readonly freeInodes: number | null;
 }
 
 /** Where bytes of a window lie in the image. A striped piece is one computed piece. */
@@ -212,6 +236,8 @@ export interface Manifest {
   };
   /** Null in manifests of the first versions. */
   readonly comparison: BackupComparison | null;
+  /** None in manifests of the first versions. */
+  readonly earlyWarnings: readonly EarlyWarning[];
   readonly layout: Survey;
 }
 

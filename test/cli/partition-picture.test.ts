@@ -4,6 +4,16 @@ import type { Partition } from '../../src/native/types.js';
 
 const MIB = 1024 ** 2;
 
+const NOTHING_KNOWN = {
+  label: null,
+  uuid: null,
+  sizeBytes: null,
+  clean: null,
+  freeBytes: null,
+  inodes: null,
+  freeInodes: null,
+};
+
 function partition(number: number, offsetMib: number, sizeMib: number, kind?: string, name = ''): Partition {
   return {
     number,
@@ -12,7 +22,7 @@ function partition(number: number, offsetMib: number, sizeMib: number, kind?: st
     sizeBytes: sizeMib * MIB,
     typeId: '',
     partitionId: null,
-    fileSystem: kind === undefined ? null : { kind, label: null, uuid: null, sizeBytes: null, clean: null },
+    fileSystem: kind === undefined ? null : { ...NOTHING_KNOWN, kind },
   };
 }
 

@@ -6,8 +6,8 @@ import { leftovers, sealedOfNobody } from './look.js';
 import { PromiseBroken } from './promise-broken.js';
 import type { Run } from './run-at.js';
 
-/** What is said of a source that has become shorter, and of tags that were given by hand. */
-const HARMLESS = /^(the disk has shrunk|The schedule of) /;
+/** What is said of a source of another length, and of tags that were given by hand. */
+const HARMLESS = /^(the disk has (shrunk|grown)|The schedule of) /;
 
 /** A command has reported success, without a warning that something was wrong. If it was killed, then afterwards.
  *  @throws {PromiseBroken} */

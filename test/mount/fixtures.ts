@@ -32,7 +32,8 @@ export function partition(number: number, changes: Partial<Partition> = {}): Par
 }
 
 export function fileSystem(kind: string, label: string | null = null) {
-  return { kind, label, uuid: null, sizeBytes: null, clean: true };
+  const unknown = { uuid: null, sizeBytes: null, freeBytes: null, inodes: null, freeInodes: null };
+  return { ...unknown, kind, label, clean: true };
 }
 
 function survey(changes: Partial<Survey> = {}): Survey {
@@ -83,6 +84,7 @@ function manifest(disk: string, revision: string, sizeBytes: number): Manifest {
       durationMs: 0,
     },
     comparison: null,
+    earlyWarnings: [{ kind: 'table-vanished', message: 'the partition table is gone' }],
     layout: survey(),
   };
 }

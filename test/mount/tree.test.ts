@@ -148,6 +148,7 @@ describe('the tree', () => {
       tags: ['weekly'],
       trust: 'trusted',
       protected: true,
+      earlyWarnings: [{ kind: 'table-vanished' }],
     });
     expect(after.mtimeMs).toBeGreaterThan(before.mtimeMs);
     expect(tree.inode(after)).toBe(tree.inode(before));

@@ -70,6 +70,7 @@ describe('a backup', () => {
       source: file,
       comparison: { verdict: 'passed', checkedBytes: 300_001, differingBytes: 0, reason: null },
       healedRecords: 0,
+      earlyWarnings: [],
       warnings: [],
     });
     expect(lab.repo.revisions('web')).toMatchObject([

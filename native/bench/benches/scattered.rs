@@ -67,6 +67,8 @@ impl Lab {
             consistency: None,
             tags: Vec::new(),
             threads: 0,
+            require: None,
+            background: backup::Background::default(),
         };
         let taken = backup::prepare(&self.disk, lock, params, Arc::default()).unwrap().commit().unwrap();
         (taken, begun.elapsed().as_secs_f64())

@@ -68,6 +68,8 @@ impl Store {
             consistency: None,
             tags: Vec::new(),
             threads: 0,
+            require: None,
+            background: backup::Background::default(),
         };
         let taken = backup::prepare(&disk, lock, params, Arc::default()).unwrap().commit().unwrap();
         std::fs::remove_file(source).unwrap();

@@ -5,6 +5,7 @@
 //! sync of the revisions directory is the commit. Before it no revision is visible, after it the
 //! revision survives any crash.
 
+mod early;
 mod feed;
 mod prefix;
 mod scan;
@@ -33,6 +34,8 @@ use crate::text;
 use crate::units::{Geometry, SegmentId};
 use crate::write::{Absent, Known, RecordWriter, Sealing};
 
+pub use early::Background;
+
 /// What to read.
 pub enum Source {
     /// A file or block device.
@@ -56,6 +59,10 @@ pub struct BackupParams {
     /// Worker threads; 0 for as many as are good. With 1 everything happens on the calling thread, in an
     /// order that is the same each time.
     pub threads: usize,
+    /// What the revision must be at least; `None` takes what comes.
+    pub require: Option<Consistency>,
+    /// What early warnings are weighed by.
+    pub background: Background,
 }
 
 /// A committed revision.
@@ -78,6 +85,9 @@ pub struct Pending {
     records: Arc<Records>,
     known: Arc<Known>,
     manifest: Manifest,
+    /// The newest revision before this one.
+    last: Option<Manifest>,
+    background: Background,
     tags: Vec<String>,
     unchanged: bool,
     warnings: Vec<String>,
@@ -104,7 +114,7 @@ struct Before {
 /// [`Pending::abort`], or on failure.
 ///
 /// # Errors
-/// Of source and store, `Cancelled`. Afterwards no revision was made, and of the segments only
+/// Of source and store, `Cancelled`, `Restless` where the source did not hold still as was required. Afterwards no revision was made, and of the segments only
 /// sealed ones are left, for the next backup to adopt.
 pub fn prepare(
     disk: &Disk,
@@ -163,6 +173,7 @@ pub fn prepare(
         other => other?,
     };
     control.enter(Phase::Sealing);
+    require(&params, scanned.consistency)?;
     warnings.extend(say_passed_over(known.passed_over()));
     let mut manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
     let image = Image::of(&manifest, Arc::clone(&records))?;
@@ -177,6 +188,8 @@ pub fn prepare(
         known,
         unchanged: before.parent.as_ref().is_some_and(|parent| parent.image_digest == manifest.image_digest),
         manifest,
+        last: before.newest,
+        background: params.background,
         tags: params.tags,
         warnings,
         begun,
@@ -199,6 +212,9 @@ impl Pending {
         }
         let image = Image::of(&self.manifest, Arc::clone(&self.records))?;
         self.manifest.layout = crate::probe::survey(&image, self.manifest.size_bytes);
+        self.manifest.early_warnings = early::look(&self.manifest, self.last.as_ref(), &self.background);
+        let said = self.manifest.early_warnings.iter().map(|warning| warning.message.clone());
+        self.warnings.extend(said);
         self.manifest.counters.duration_ms =
             u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let state = State {
@@ -417,14 +433,6 @@ fn describe(
             Error::InvalidArgument("the disk has used up the revision ids of this second".into())
         })?;
     warnings.extend_from_slice(&scanned.notes);
-    if let Some(before) =
-        before.newest.as_ref().map(|newest| newest.size_bytes).filter(|&size| size > scanned.size_bytes)
-    {
-        warnings.push(format!(
-            "the disk has shrunk from {before} to {} bytes since the last revision",
-            scanned.size_bytes
-        ));
-    }
     let allocated = scanned.map.allocated_blocks().saturating_mul(u64::from(file.block_size_bytes));
     let inherited = before.parent.as_ref().map_or(text::FORMAT, |parent| parent.format);
     let format = if scanned.has_bases { Manifest::FORMAT_WITH_BASES } else { inherited };
@@ -452,8 +460,24 @@ fn describe(
         parent: before.parent.as_ref().map(|parent| parent.revision.clone()),
         counters: Counters { allocated_bytes: allocated.min(scanned.size_bytes), ..scanned.counters },
         comparison: None,
+        early_warnings: Vec::new(),
         layout: crate::probe::Survey::default(),
     })
+}
+
+/// Refuses what is less than was asked for, before anybody sees it.
+fn require(params: &BackupParams, scanned: Consistency) -> Result<()> {
+    let found = params.consistency.unwrap_or(scanned);
+    match params.require {
+        Some(required) if !found.satisfies(required) => {
+            let path = match &params.source {
+                Source::Path(path) => path.path().to_owned(),
+                Source::Stream(_) => "the stream".into(),
+            };
+            Err(Error::Restless { path, found, required })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The map to start from: the parent's, or an empty one.

@@ -266,6 +266,7 @@ impl Pass<'_> {
         let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
         let theirs = theirs.as_mut_slice().get_mut(..len).unwrap_or(&mut []);
         let ours = ours.as_mut_slice().get_mut(..len).unwrap_or(&mut []);
+        self.control.keep_pace(len as u64, &|| self.control.check())?;
         self.source.read(theirs, piece.start, cache)?;
         self.image.read(ours, piece.start)?;
         self.control.add_done(len as u64);

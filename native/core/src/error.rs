@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
+use crate::manifest::Consistency;
 use crate::map::PageError;
 use crate::record::HeaderError;
 
@@ -92,6 +93,16 @@ pub enum Error {
         /// Bytes announced.
         expected: u64,
     },
+    /// The source did not hold still as was required.
+    #[error("{}", say_restless(path, *found, *required))]
+    Restless {
+        /// The source.
+        path: PathBuf,
+        /// What a revision of it would be.
+        found: Consistency,
+        /// What it should be at least.
+        required: Consistency,
+    },
     /// The target of a restore could not be written.
     #[error("writing {path} at offset {offset}: {source}", path = path.display())]
     Target {
@@ -168,6 +179,21 @@ impl Error {
             _ => false,
         }
     }
+}
+
+fn say_restless(path: &Path, found: Consistency, required: Consistency) -> String {
+    let path = path.display();
+    let how = match found {
+        Consistency::Live => {
+            format!("{path} was written to while it was read, or nothing tells that it was not")
+        }
+        Consistency::Snapshot | Consistency::Frozen => format!("nothing tells that {path} was frozen"),
+    };
+    let wanted = match required {
+        Consistency::Frozen => "a frozen",
+        Consistency::Snapshot | Consistency::Live => "a snapshot",
+    };
+    format!("{how}, and {wanted} revision is required")
 }
 
 /// How damage shows.

@@ -31,6 +31,22 @@ pub enum Consistency {
     Live,
 }
 
+impl Consistency {
+    /// Whether it is at least as good as `required`.
+    #[must_use]
+    pub fn satisfies(self, required: Self) -> bool {
+        self.rank() >= required.rank()
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Snapshot => 1,
+            Self::Frozen => 2,
+        }
+    }
+}
+
 /// Whether holes of the source were skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,6 +95,16 @@ pub struct Comparison {
     pub differing_bytes: u64,
     /// Why the verdict is not `passed`, in a clause.
     pub reason: Option<String>,
+}
+
+/// Something about a disk that a person should look at before it becomes a loss. The revision is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlyWarning {
+    /// One of those of docs/format.md, or of a later version.
+    pub kind: String,
+    /// A clause; names of a guest are escaped in it.
+    pub message: String,
 }
 
 /// What a revision cost. Bytes, and milliseconds.
@@ -140,6 +166,9 @@ pub struct Manifest {
     /// Whether it is what the source held; manifests of the first versions have none.
     #[serde(default)]
     pub comparison: Option<Comparison>,
+    /// What was noticed when it was taken; manifests of the first versions have none.
+    #[serde(default)]
+    pub early_warnings: Vec<EarlyWarning>,
     /// Partition table and file systems.
     pub layout: Survey,
 }

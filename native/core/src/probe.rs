@@ -27,6 +27,7 @@ mod transplant;
 mod window;
 
 pub use model::{FileSystem, Partition, PartitionTable, Piece, Survey, TableKind, Volume};
+pub(crate) use standing::quoted;
 pub use standing::{is_same_code, visible};
 pub use transplant::{Transplant, TransplantError, transplant};
 

@@ -182,6 +182,7 @@ fn provisional(disk: &Disk, map: &MapRoot, geometry: Geometry) -> Result<Manifes
         parent: None,
         counters: Counters::default(),
         comparison: None,
+        early_warnings: Vec::new(),
         layout: Survey::default(),
     })
 }

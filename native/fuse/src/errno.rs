@@ -24,6 +24,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         | Error::SourceShort { .. }
         | Error::SourceEmpty { .. }
         | Error::SourceLong { .. }
+        | Error::Restless { .. }
         | Error::Target { .. }
         | Error::TargetTooSmall { .. }
         | Error::TargetDiffers { .. }

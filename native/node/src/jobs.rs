@@ -1,10 +1,11 @@
 //! Long operations: a thread each, progress to be polled, a cancel that is heard within a piece.
 
+use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cairn_core::backup::{self, BackupParams, Pending, Source, Taken};
+use cairn_core::backup::{self, Background, BackupParams, Pending, Source, Taken};
 use cairn_core::collect::{self, CollectParams};
 use cairn_core::compare::{self, Coverage};
 use cairn_core::disk::Disk;
@@ -63,6 +64,14 @@ pub struct NativeBackupParams {
     pub tags: Vec<String>,
     /// Worker threads; 0 for as many as are good.
     pub threads: Option<u32>,
+    /// frozen or snapshot; absent takes what comes.
+    pub require: Option<String>,
+    /// Bytes of the source a second, at most.
+    pub read_rate: Option<f64>,
+    /// What each of the last backups found changed.
+    pub changed_bytes: Vec<f64>,
+    /// Where the source is mounted so that it can be written.
+    pub mounted_on: Vec<String>,
 }
 
 pub(crate) type Work<T> = Box<dyn FnOnce(&Arc<Control>) -> Result<T> + Send>;
@@ -167,6 +176,7 @@ pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result
     guarded(|| {
         let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
         let source = open_source(&params)?;
+        let read_rate = params.read_rate.map(to_rate).transpose()?;
         let Value::Object(description) = params.description else {
             return Err(Error::InvalidArgument("the description of a source is an object".into()));
         };
@@ -177,10 +187,18 @@ pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result
             consistency: params.consistency.as_deref().map(parse_consistency).transpose()?,
             tags: params.tags,
             threads: params.threads.unwrap_or(0) as usize,
+            require: params.require.as_deref().map(parse_consistency).transpose()?,
+            background: Background {
+                changed_bytes: params.changed_bytes.into_iter().map(to_size).collect::<Result<_>>()?,
+                mounted_on: params.mounted_on,
+            },
         };
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
         let work: Work<Outcome> = Box::new(move |control| {
+            if let Some(read_rate) = read_rate {
+                control.limit_rate(read_rate);
+            }
             let pending = backup::prepare(&disk, lock, params, Arc::clone(control))?;
             Ok(Either3::A(NativePending { pending: Mutex::new(Some(pending)) }))
         });
@@ -398,6 +416,7 @@ fn describe(taken: &Taken) -> Value {
         "parent": manifest.parent,
         "comparison": manifest.comparison,
         "healedRecords": taken.healed_records,
+        "earlyWarnings": manifest.early_warnings,
         "warnings": taken.warnings,
     })
 }
@@ -432,6 +451,11 @@ fn parse_consistency(name: &str) -> Result<Consistency> {
         "live" => Ok(Consistency::Live),
         _ => Err(Error::InvalidArgument(format!("{name:?} is no consistency"))),
     }
+}
+
+fn to_rate(number: f64) -> Result<NonZeroU64> {
+    NonZeroU64::new(to_size(number)?)
+        .ok_or_else(|| Error::InvalidArgument("nothing is read at 0 bytes a second".into()))
 }
 
 /// Bytes for JavaScript; exact below 8 PiB, which is what an image may have.

@@ -114,6 +114,10 @@ impl<'a> Feed<'a> {
             // Under the lock, so that it is one pace for all threads, however many there are.
             std::thread::sleep(self.pause());
         }
+        if let Content::Bytes(len) = content {
+            // A stream's bytes are there already; what waits for them is then the next read. Under the lock, too.
+            self.control.keep_pace(len as u64, &|| self.check())?;
+        }
         drop(state);
         if let (Content::Bytes(len), Some((source, offset))) = (&content, to_read) {
             let begun = Instant::now();

@@ -15,6 +15,8 @@ use crate::window::Window;
 
 mod comparison;
 mod streams;
+mod terms;
+mod warnings;
 
 const BLOCK: u64 = 4096;
 
@@ -35,16 +37,25 @@ impl Lab {
         self.directory.path().join("source.img")
     }
 
-    fn prepare(&self, source: Source, control: &Arc<Control>) -> Result<Pending> {
-        let lock = DiskLock::take(&self.disk.paths().directory, "a test").unwrap();
-        let params = BackupParams {
+    fn params(&self, source: Source) -> BackupParams {
+        BackupParams {
             name: "disk".into(),
             source,
             description: serde_json::Map::new(),
             consistency: None,
             tags: vec!["manual".into()],
             threads: 3,
-        };
+            require: None,
+            background: Background::default(),
+        }
+    }
+
+    fn prepare(&self, source: Source, control: &Arc<Control>) -> Result<Pending> {
+        self.prepare_as(self.params(source), control)
+    }
+
+    fn prepare_as(&self, params: BackupParams, control: &Arc<Control>) -> Result<Pending> {
+        let lock = DiskLock::take(&self.disk.paths().directory, "a test").unwrap();
         prepare(&self.disk, lock, params, Arc::clone(control))
     }
 

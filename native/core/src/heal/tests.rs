@@ -83,6 +83,8 @@ impl Lab {
             consistency: None,
             tags: Vec::new(),
             threads: 1,
+            require: None,
+            background: backup::Background::default(),
         };
         let pending = backup::prepare(&self.disk(), self.lock(), params, Arc::default()).unwrap();
         let taken = pending.commit().unwrap();

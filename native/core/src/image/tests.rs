@@ -34,6 +34,8 @@ impl Lab {
             consistency: None,
             tags: Vec::new(),
             threads: 1,
+            require: None,
+            background: backup::Background::default(),
         };
         let taken = backup::prepare(&disk, lock, params, Arc::default()).unwrap().commit().unwrap();
         Self { directory, disk, revision: taken.manifest.revision }

@@ -79,6 +79,17 @@ pub struct FileSystem {
     pub size_bytes: Option<u64>,
     /// Whether it was unmounted: no journal to be replayed, no dirty bit. `None` where that is not known.
     pub clean: Option<bool>,
+    /// Bytes that its ordinary users can still fill, as df(1) tells them; told of the ext family and of xfs, and
+    /// by no manifest of the first versions, as the two below. What a mounted file system counts in memory, or
+    /// has in its journal alone, is not seen, so all three may lag.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// How many files it can have at most.
+    #[serde(default)]
+    pub inodes: Option<u64>,
+    /// How many of these it does not have yet.
+    #[serde(default)]
+    pub free_inodes: Option<u64>,
 }
 
 /// An LVM2 logical volume.

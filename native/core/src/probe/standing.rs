@@ -125,7 +125,8 @@ fn file_system_text(file_system: Option<&FileSystem>) -> String {
     format!("{}{}{uuid}", visible(kind, TEXT_LEN_MAX), quoted(label.as_deref()))
 }
 
-fn quoted(name: Option<&str>) -> String {
+/// Foreign text in quotes after a blank; nothing for a name that is empty or none.
+pub(crate) fn quoted(name: Option<&str>) -> String {
     let name = name.filter(|name| !name.is_empty());
     name.map_or_else(String::new, |name| format!(" “{}”", visible(name, TEXT_LEN_MAX)))
 }
@@ -141,6 +142,9 @@ mod tests {
             uuid: Some(uuid.to_owned()),
             size_bytes: None,
             clean: None,
+            free_bytes: None,
+            inodes: None,
+            free_inodes: None,
         };
         let partition = Partition {
             number: 0,

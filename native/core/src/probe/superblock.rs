@@ -9,6 +9,7 @@ mod btrfs;
 mod erofs;
 mod exfat;
 mod ext;
+mod ext_room;
 mod fat;
 mod iso9660;
 mod luks;
@@ -19,9 +20,18 @@ mod squashfs;
 mod swap;
 mod xfs;
 mod xfs_log;
+mod xfs_room;
 
 use super::model::FileSystem;
 use super::reader::Reader;
+
+/// What is left of a file system, as [`FileSystem`] tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Room {
+    free_bytes: Option<u64>,
+    inodes: Option<u64>,
+    free_inodes: Option<u64>,
+}
 
 /// The largest integer that JSON carries exactly (ECMA-262 21.1.2.6); a superblock may claim any size.
 const SIZE_BYTES_MAX: u64 = (1 << 53) - 1;
@@ -44,17 +54,29 @@ const DECODERS: [Decoder; 13] = [
     fat::decode,
 ];
 
-/// What stands on the stretch; `None` where nothing known does. Reads less than 1 MiB.
+/// What stands on the stretch; `None` where nothing known does. Reads less than 2 MiB.
 pub(super) fn identify(reader: &Reader<'_>) -> Option<FileSystem> {
     let mut found = DECODERS.iter().find_map(|decode| decode(reader))?;
-    found.size_bytes = found.size_bytes.filter(|&size| size <= SIZE_BYTES_MAX);
+    let exact = |number: Option<u64>| number.filter(|&number| number <= SIZE_BYTES_MAX);
+    found.size_bytes = exact(found.size_bytes);
+    found.free_bytes = exact(found.free_bytes);
+    (found.inodes, found.free_inodes) = (exact(found.inodes), exact(found.free_inodes));
     Some(found)
 }
 
 impl FileSystem {
     /// Of a kind of which nothing else is known yet.
     fn of_kind(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), label: None, uuid: None, size_bytes: None, clean: None }
+        Self {
+            kind: kind.to_owned(),
+            label: None,
+            uuid: None,
+            size_bytes: None,
+            clean: None,
+            free_bytes: None,
+            inodes: None,
+            free_inodes: None,
+        }
     }
 
     /// Whether its first sector ends with the boot signature, so that it can be taken for a master boot

@@ -90,6 +90,8 @@ fn backup_to(disk: &Disk, source: &std::path::Path, content: &[u8]) -> Taken {
         consistency: None,
         tags: vec!["manual".into()],
         threads: 2,
+        require: None,
+        background: backup::Background::default(),
     };
     let lock = DiskLock::take(&disk.paths().directory, "a test").unwrap();
     backup::prepare(disk, lock, params, Arc::default()).unwrap().commit().unwrap()

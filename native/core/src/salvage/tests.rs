@@ -74,6 +74,8 @@ impl Lab {
             consistency: None,
             tags: Vec::new(),
             threads: 1,
+            require: None,
+            background: backup::Background::default(),
         };
         backup::prepare(disk, lock, params, Arc::default())
     }

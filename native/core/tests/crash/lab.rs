@@ -115,6 +115,8 @@ impl Lab {
             consistency: None,
             tags: vec!["kept".into()],
             threads: 1,
+            require: None,
+            background: backup::Background::default(),
         };
         backup::prepare(&self.disk()?, lock, params, Arc::default())
     }

@@ -366,6 +366,7 @@ fn manifest(
         parent: None,
         counters: Counters::default(),
         comparison: None,
+        early_warnings: Vec::new(),
         layout: Survey::default(),
     };
     let folder = if told.is_retired { "retired" } else { "revisions" };

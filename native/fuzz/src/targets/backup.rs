@@ -27,6 +27,8 @@ pub fn run(input: (Plan, Vec<u8>, u16)) {
         consistency: None,
         tags: Vec::new(),
         threads: 1,
+        require: None,
+        background: backup::Background::default(),
     };
     let pending = backup::prepare(&lab.disk, lock.expect("nobody else has it"), params, Arc::default());
     if let Ok(taken) = pending.and_then(backup::Pending::commit) {

@@ -16,11 +16,11 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     }
     let log_root = block.le64(96)?;
     Some(FileSystem {
-        kind: "btrfs".to_owned(),
         label: block.text(299, 256),
         uuid: block.uuid(32),
         size_bytes: block.le64(112),
         // The tree is consistent after every commit; only what was fsynced since lies in the log tree.
         clean: Some(log_root == 0),
+        ..FileSystem::of_kind("btrfs")
     })
 }

@@ -15,11 +15,11 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
         return None;
     }
     Some(FileSystem {
-        kind: "erofs".to_owned(),
         label: block.text(64, 16),
         uuid: block.uuid(48),
         size_bytes: u64::from(block.le32(36)?).checked_mul(1 << shift),
         // It is only ever written whole, so there is nothing to be unclean.
         clean: Some(true),
+        ..FileSystem::of_kind("erofs")
     })
 }

@@ -22,11 +22,11 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     }
     let serial = boot.le32(100)?;
     Some(FileSystem {
-        kind: "exfat".to_owned(),
         label: label(reader, &boot, u32::from(sector_shift), u32::from(cluster_shift)),
         uuid: Some(format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)),
         size_bytes: boot.le64(72)?.checked_mul(1 << sector_shift),
         clean: Some(boot.le16(106)? & FLAG_DIRTY == 0),
+        ..FileSystem::of_kind("exfat")
     })
 }
 

@@ -1,5 +1,6 @@
 //! ext2, ext3 and ext4: Linux documentation, filesystems/ext4/globals (the super block).
 
+use super::ext_room;
 use crate::probe::fields::Fields;
 use crate::probe::model::FileSystem;
 use crate::probe::reader::Reader;
@@ -32,12 +33,17 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     let high = if incompat & INCOMPAT_64BIT != 0 { block.le32(0x150)? } else { 0 };
     let blocks = (u64::from(high) << 32) | u64::from(block.le32(0x4)?);
     let clean = incompat & INCOMPAT_RECOVER == 0 && block.le16(0x3a)? & STATE_CLEAN != 0;
+    let holds_files = incompat & INCOMPAT_JOURNAL_DEVICE == 0;
+    let room = holds_files.then(|| ext_room::look(reader, &block, shift)).flatten().unwrap_or_default();
     Some(FileSystem {
         kind: kind(compat, incompat, ro_compat).to_owned(),
         label: block.text(0x78, 16),
         uuid: block.uuid(0x68),
         size_bytes: blocks.checked_mul(1024 << shift),
         clean: Some(clean),
+        free_bytes: room.free_bytes,
+        inodes: room.inodes,
+        free_inodes: room.free_inodes,
     })
 }
 

@@ -47,11 +47,11 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     let boot_label = boot.text(extended + 7, 11).filter(|label| signature == 0x29 && label != NO_NAME);
     let is_marked = boot.byte(extended + 1)? & STATE_DIRTY != 0;
     Some(FileSystem {
-        kind: "vfat".to_owned(),
         label: layout.root_label(reader).or(boot_label),
         uuid: serial.map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)),
         size_bytes: Some(layout.size_bytes),
         clean: layout.was_shut_down(reader).map(|was_shut_down| was_shut_down && !is_marked),
+        ..FileSystem::of_kind("vfat")
     })
 }
 

@@ -19,12 +19,12 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     }
     let block_bytes = u64::from(block.le16(128)?);
     Some(FileSystem {
-        kind: "iso9660".to_owned(),
         label: block.text(40, 32),
         uuid: date(&block, MODIFIED_AT).or_else(|| date(&block, CREATED_AT)),
         size_bytes: u64::from(block.le32(80)?).checked_mul(block_bytes),
         // It is only ever written whole, so there is nothing to be unclean.
         clean: Some(true),
+        ..FileSystem::of_kind("iso9660")
     })
 }
 

@@ -26,11 +26,11 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     let volume = volume_record(reader, &boot, sector);
     let attribute = |kind| resident(volume.as_deref()?, kind);
     Some(FileSystem {
-        kind: "ntfs".to_owned(),
         label: attribute(ATTRIBUTE_NAME).and_then(|name| name.utf16(0, name.len().min(LABEL_BYTES_MAX))),
         uuid: Some(format!("{:016X}", boot.le64(72)?)),
         size_bytes: boot.le64(40)?.checked_mul(sector),
         clean: attribute(ATTRIBUTE_INFORMATION).and_then(|info| Some(info.le16(10)? & FLAG_DIRTY == 0)),
+        ..FileSystem::of_kind("ntfs")
     })
 }
 

@@ -1,6 +1,6 @@
 //! XFS: xfs_dsb in the kernel's fs/xfs/libxfs/xfs_format.h. Everything is big-endian.
 
-use super::xfs_log;
+use super::{xfs_log, xfs_room};
 use crate::probe::fields::Fields;
 use crate::probe::model::FileSystem;
 use crate::probe::reader::Reader;
@@ -18,6 +18,7 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
     if !(9..=16).contains(&block_shift) || block_bytes != 1 << block_shift {
         return None;
     }
+    let room = xfs_room::look(reader, &block).unwrap_or_default();
     Some(FileSystem {
         kind: "xfs".to_owned(),
         label: block.text(108, 12),
@@ -27,6 +28,9 @@ pub(super) fn decode(reader: &Reader<'_>) -> Option<FileSystem> {
             let log = reader.within(offset, length);
             xfs_log::is_clean(&log)
         }),
+        free_bytes: room.free_bytes,
+        inodes: room.inodes,
+        free_inodes: room.free_inodes,
     })
 }
 
