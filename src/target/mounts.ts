@@ -11,6 +11,8 @@ export interface Mount {
   readonly fileSystem: string;
   /** What was mounted, such as `/dev/sdb1`. */
   readonly source: string;
+  /** False where this mount or its whole file system is read-only. */
+  readonly writable: boolean;
 }
 
 /** One process stands for each namespace; those that this user may not look into are left out. */
@@ -55,8 +57,8 @@ function startsWithPath(file: string, directory: string): boolean {
 export function parseMountInfo(text: string): Mount[] {
   return text.split('\n').flatMap((line) => {
     const [fields, rest] = line.split(' - ');
-    const [, , device, root, mountPoint] = (fields ?? '').split(' ');
-    const [fileSystem, source] = (rest ?? '').split(' ');
+    const [, , device, root, mountPoint, options] = (fields ?? '').split(' ');
+    const [fileSystem, source, ofFileSystem] = (rest ?? '').split(' ');
     if (device === undefined || root === undefined || mountPoint === undefined || fileSystem === undefined) {
       return [];
     }
@@ -67,6 +69,7 @@ export function parseMountInfo(text: string): Mount[] {
         root: unescapeOctal(root),
         fileSystem,
         source: unescapeOctal(source ?? ''),
+        writable: [options, ofFileSystem].every((words) => !words?.split(',').includes('ro')),
       },
     ];
   });

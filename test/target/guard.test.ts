@@ -389,9 +389,17 @@ test('an unused file and an unused device have no uses', (context) => {
 test('mountinfo is read with blanks and colons in its names', () => {
   const line =
     '36 35 98:0 /mnt1 /mnt\\0402:x rw,noatime master:1 shared:2 - ext3 /dev/ro\\040ot rw,errors=continue';
-  expect(parseMountInfo(`${line}\nbroken\n`)).toEqual([
-    { device: '98:0', mountPoint: '/mnt 2:x', root: '/mnt1', fileSystem: 'ext3', source: '/dev/ro ot' },
-  ]);
+  const mount = {
+    device: '98:0',
+    mountPoint: '/mnt 2:x',
+    root: '/mnt1',
+    fileSystem: 'ext3',
+    source: '/dev/ro ot',
+    writable: true,
+  };
+  expect(parseMountInfo(`${line}\nbroken\n`)).toEqual([mount]);
+  for (const readOnly of [line.replace('rw,noatime', 'ro'), line.replace('rw,errors', 'ro,errors')])
+    expect(parseMountInfo(readOnly)).toEqual([{ ...mount, writable: false }]);
 });
 
 test('the source of a disk is known by path, inode, serial or disk GUID', () => {
