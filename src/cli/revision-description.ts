@@ -34,6 +34,7 @@ export function describeRevision(shown: ShownRevision, options: DescriptionOptio
   const parts = [
     style.bold(`${shown.disk}@${shown.revision}`),
     facts(shown, options),
+    shown.earlyWarnings.map(({ message }) => style.yellow(`warning: ${visible(message, 500)}`)).join('\n'),
     tableKind === ''
       ? ''
       : `${style.bold(`Partition table: ${tableKind}${fromBackup}`)}\n${tableAge(shown, options)}`,

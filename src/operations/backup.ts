@@ -2,6 +2,7 @@
 import { CairnError } from '../base/errors.js';
 import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
 import { visible } from '../base/visible.js';
+import type { DiskConfig, Hooks } from '../config/disks.js';
 import {
   type BackupParams,
   type BackupResult,
@@ -12,14 +13,16 @@ import {
 import { keepCarried } from '../repository/carried.js';
 import { makeDiskDirectory } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
-import { startOperation } from '../repository/journal.js';
+import { type Details, startOperation } from '../repository/journal.js';
 import { highestSegment } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
 import type { OpenSource, Source, SourceDescription } from '../source/source.js';
 import { liesIn } from '../target/mounts.js';
+import { backgroundOf } from './background.js';
 import { clearedUp, removeEmpty } from './failed-backup.js';
+import { BackupHooks } from './hooks.js';
 import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 import { untilRestored, type YieldOptions, yielding } from './yielding.js';
@@ -34,6 +37,12 @@ export interface BackupOptions extends LockOptions, YieldOptions {
   readonly tags?: readonly string[] | undefined;
   /** Another device may have taken the place of the last revision's. */
   readonly newSource?: boolean | undefined;
+  /** Commands around it; without them none run. */
+  readonly hooks?: Hooks | null | undefined;
+  /** What the revision must be at least; without it, it is what it comes to be. */
+  readonly require?: DiskConfig['require'] | undefined;
+  /** Bytes of the source a second, at most. */
+  readonly readRate?: number | null | undefined;
 }
 
 export interface BackupOutcome extends BackupResult {
@@ -53,18 +62,27 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   refuseCancelled(options.signal);
   const waitMs = await untilRestored(repo, options);
   const source = chooseSource(repo, disk, options);
-  const description = await source.inspect();
-  refuseOwnFiles(repo, description);
+  // `before` may make the source, so then it is looked at afterwards.
+  const isReady = typeof options.hooks?.before !== 'string';
+  const early = isReady ? await inspected(repo, source) : null;
   const { lock, isNew } = await hold(repo, disk, { ...options, waitMs });
   let segmentsBefore = Number.POSITIVE_INFINITY;
   try {
     segmentsBefore = highestSegment(repo.layout, disk);
     await repo.refreshDisk(disk);
     repo.requireKnownFormats(disk);
-    const warnings = options.newSource === true ? [] : compareWithLast(repo, disk, description);
-    const result = await noted(repo, disk, { description, tags }, () =>
-      transfer(repo, { disk, lock, source, description, tags }, options),
-    );
+    const warnings: string[] = [];
+    const compared = (found: SourceDescription) => {
+      if (options.newSource !== true) warnings.push(...compareWithLast(repo, disk, found));
+      return found;
+    };
+    if (early !== null) compared(early);
+    const about = { source: source.spec, tags };
+    const hooks = new BackupHooks(repo, { ...options, ...about, waitMs, disk, hooks: options.hooks ?? null });
+    const result = await noted(repo, disk, about, hooks, async (gives) => {
+      const description = early ?? compared(await inspected(repo, source));
+      return await transfer(repo, { disk, lock, source, description, tags, gives }, options);
+    });
     const unkept = keepCarried(repo.layout);
     const said = [...warnings, ...result.warnings, ...unkept];
     return { disk, ...result, source: source.spec, warnings: said };
@@ -74,6 +92,12 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   } finally {
     lock.release();
   }
+}
+
+async function inspected(repo: Repository, source: Source): Promise<SourceDescription> {
+  const description = await source.inspect();
+  refuseOwnFiles(repo, description);
+  return description;
 }
 
 function chooseSource(repo: Repository, disk: DiskName, { source, size }: BackupOptions): Source {
@@ -150,28 +174,27 @@ function compareWithLast(repo: Repository, disk: DiskName, description: SourceDe
   return [];
 }
 
-interface About {
-  readonly description: SourceDescription;
-  readonly tags: readonly TagName[];
-}
-
 /** Notes the beginning in the disk's log, and the end after the catalog has it. */
 async function noted(
   repo: Repository,
   disk: DiskName,
-  { description, tags }: About,
-  work: () => Promise<BackupResult>,
+  about: Details,
+  hooks: BackupHooks,
+  work: (gives: Hooks['gives']) => Promise<BackupResult>,
 ): Promise<BackupResult> {
   const diskDir = repo.diskDir(disk);
-  const started = startOperation(diskDir, 'backup', { source: description.spec, tags }, { underLock: true });
+  const started = await hooks.whenOthersHaveEnded(() =>
+    startOperation(diskDir, 'backup', about, { underLock: true }),
+  );
+  const ran = () => (hooks.ran.length === 0 ? {} : { hooks: hooks.ran });
   try {
-    const result = await work();
-    const { warnings, ...details } = result;
+    const result = await hooks.around(work);
     const unlisted = await refreshed(repo, disk);
-    const unnoted = noteFinished(started, diskDir, { ...details, warnings });
+    const warnings = [...result.warnings, ...hooks.warnings];
+    const unnoted = noteFinished(started, diskDir, { ...result, warnings, ...ran() });
     return { ...result, warnings: [...warnings, ...unlisted, ...(unnoted === null ? [] : [unnoted])] };
   } catch (error) {
-    noteFailed(repo, started, diskDir, error);
+    noteFailed(repo, started, diskDir, error, ran());
     throw error;
   }
 }
@@ -188,14 +211,18 @@ async function refreshed(repo: Repository, disk: DiskName): Promise<string[]> {
   }
 }
 
-interface Transfer extends About {
+interface Transfer {
   readonly disk: DiskName;
   readonly lock: DiskLock;
   readonly source: Source;
+  readonly description: SourceDescription;
+  readonly tags: readonly TagName[];
+  /** What is known of its consistency before it is read. */
+  readonly gives: Hooks['gives'];
 }
 
-async function transfer(repo: Repository, plan: Transfer, options: YieldOptions): Promise<BackupResult> {
-  const { disk, lock, source, description, tags } = plan;
+async function transfer(repo: Repository, plan: Transfer, options: BackupOptions): Promise<BackupResult> {
+  const { disk, lock, source, description, tags, gives } = plan;
   const opened = await source.open();
   try {
     const { native, consistency } = opened;
@@ -205,8 +232,11 @@ async function transfer(repo: Repository, plan: Transfer, options: YieldOptions)
       lock,
       source: native,
       description,
-      consistency,
+      consistency: gives ?? consistency,
       tags,
+      require: options.require ?? undefined,
+      readRate: options.readRate ?? undefined,
+      ...backgroundOf(repo, disk, description),
     };
     const { result, warnings } = await yielding(repo, options, (watch, jobOptions) =>
       opened.confirmed === undefined

@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
+import { OUT_OF_RESTLESS } from '../base/ways-out.js';
 import { removeDiskDirectory } from '../repository/disk-directory.js';
 import { acquireDisk } from '../repository/disk-lock.js';
 import { discardLeftovers } from '../repository/leftovers.js';
@@ -25,11 +26,12 @@ export async function clearedUp(
   error: unknown,
 ): Promise<unknown> {
   const code = error instanceof CairnError ? error.code : 'INTERNAL';
-  const keepsWork = code === 'CANCELLED' && hasSegments(repo, disk);
+  const isRestless = error instanceof CairnError && error.hint === OUT_OF_RESTLESS;
+  const keepsWork = (code === 'CANCELLED' || isRestless) && hasSegments(repo, disk);
   if (isNew && !keepsWork) await removeEmpty(repo, disk);
   else if (code === 'NO_SPACE') await giveSpaceBack(repo, disk, segmentsBefore);
   if (code === 'NO_SPACE') return withHint(error, OUT_OF_FULL);
-  return isNew && keepsWork ? withHint(error, OUT_OF_CANCELLED) : error;
+  return isNew && keepsWork && !isRestless ? withHint(error, OUT_OF_CANCELLED) : error;
 }
 
 /** Takes away the directory of a disk whose first backup failed, unless another has begun one there. */

@@ -110,9 +110,10 @@ export function noteFailed(
   started: StartedOperation,
   diskDir: string,
   error: unknown,
+  details?: Details,
 ): void {
   try {
-    started.failed(diskDir, error);
+    started.failed(diskDir, error, details);
   } catch (second) {
     repo.log.warn(`The log does not show the failure: ${reasonOf(second)}`);
   }

@@ -28,7 +28,7 @@ export interface StartOptions {
 export interface StartedOperation {
   /** @throws {CairnError} IO | NO_SPACE */
   finished(diskDir: string, details: Details): void;
-  failed(diskDir: string, error: unknown): void;
+  failed(diskDir: string, error: unknown, details?: Details): void;
 }
 
 /** Writes the line `started`. The directory is given again at the end, because a rename moves it.
@@ -50,7 +50,7 @@ export function startOperation(
   };
   return {
     finished: (dir, more) => end(dir, 'finished', more),
-    failed: (dir, error) => end(dir, 'failed', describe(error)),
+    failed: (dir, error, more = {}) => end(dir, 'failed', { ...more, ...describe(error) }),
   };
 }
 

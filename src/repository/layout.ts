@@ -140,6 +140,11 @@ export function journalFile(diskDir: string): string {
   return path.join(diskDir, 'log.jsonl');
 }
 
+/** Is there from before the hook `before` of a backup begins until its hook `after` has ended. */
+export function hookMarkFile(diskDir: string): string {
+  return path.join(diskDir, 'between-hooks.json');
+}
+
 /** The index by digest, which is only a hint. */
 export function dedupFile(diskDir: string): string {
   return path.join(diskDir, 'dedup');

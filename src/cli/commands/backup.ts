@@ -1,5 +1,6 @@
 /** cairn backup <disk> */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { CairnError } from '../../base/errors.js';
 import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
 import type { BackupOutcome } from '../../operations/backup.js';
@@ -13,6 +14,10 @@ interface Options {
   readonly size?: number | 'unknown';
   readonly tag: string[];
   readonly newSource?: true;
+  /** False for `--no-hooks`. */
+  readonly hooks: boolean;
+  readonly require?: 'snapshot' | 'frozen';
+  readonly readRate?: number;
 }
 
 export function register(program: Command, context: CliContext): void {
@@ -22,8 +27,9 @@ export function register(program: Command, context: CliContext): void {
     .summary('take a revision of a disk')
     .description(
       'Takes a revision of a disk: reads its source once and stores what the repository does not have yet.\n' +
-        'The first backup makes the disk; later ones read the same source when none is named. While restores run in\n' +
-        'the repository it waits as long as --wait says and then reads slowly.',
+        'The first backup makes the disk; later ones read the same source when none is named. What the configuration\n' +
+        'says of the disk (source, hooks, require, read-rate) holds here, too, where no option says otherwise. While\n' +
+        'restores run in the repository it waits as long as --wait says and then reads slowly.',
     )
     .argument('<disk>', 'what the disk is called in the repository')
     .option('--source <spec>', 'a path, file:<path>, exec:<command>, or stream:- for standard input')
@@ -34,23 +40,34 @@ export function register(program: Command, context: CliContext): void {
     )
     .option('--tag <tag>', 'give the revision a tag; may be repeated (default: manual)', collect, [])
     .option('--new-source', 'another device has taken the place of the one that was read before')
-    .action((disk: string, { source, size, tag, newSource }: Options) =>
+    .addOption(
+      new Option('--require <consistency>', 'take no revision that is less').choices(['snapshot', 'frozen']),
+    )
+    .option('--read-rate <size>', 'read so many bytes of the source a second, at most', parseRate)
+    .option('--no-hooks', 'run none of the commands that the configuration has for before and after')
+    .action((disk: string, { source, size, tag, newSource, ...given }: Options) =>
       context.withRepository(async (repository) => {
         const { backup } = await import('../../operations/backup.js');
+        const { disks, limits } = await context.config();
+        const configured = disks.get(disk);
+        const from = source ?? configured?.source ?? undefined;
         const progress = context.progress(disk);
         try {
           const outcome = await backup(repository, {
             disk,
-            source,
+            source: from,
             size,
             tags: tag,
             newSource,
+            hooks: given.hooks ? configured?.hooks : null,
+            require: given.require ?? configured?.require,
+            readRate: given.readRate ?? configured?.readRate ?? limits.readRate,
             signal: context.signal,
             onProgress: progress.update,
             onNote: (sentence) => context.output.note(sentence),
             waitMs: context.globals.waitMs,
           });
-          context.output.done(outcome, sentence(outcome, source === undefined));
+          context.output.done(outcome, sentence(outcome, from === undefined));
           if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
         } finally {
           progress.stop();
@@ -83,6 +100,14 @@ export function sentence(outcome: BackupOutcome, tellSource = false): string {
 
 function parseStreamSize(text: string): number | 'unknown' {
   return text === 'unknown' ? 'unknown' : parseSize(text);
+}
+
+function parseRate(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes > 0) return bytes;
+  throw new CairnError('USAGE', 'At 0 bytes a second nothing would ever be read.', {
+    hint: 'Write bytes a second: 50MB, 100MiB.',
+  });
 }
 
 function collect(value: string, previous: string[]): string[] {
