@@ -1,16 +1,21 @@
-/** `node benchmarks/table.js <results.json> [workload…]`: a run as Markdown on stdout, for docs/benchmarks.md. */
+/** `node benchmarks/table.js <results.json>… [workload…]`: runs as Markdown on stdout, for docs/benchmarks.md. Several are
+ *  those of one machine and size, a workload each. */
 import { readFileSync } from 'node:fs';
 import { besideText, figuresText, said } from './report.js';
 
-const [path, ...wanted] = process.argv.slice(2);
-if (path === undefined) {
-  process.stderr.write('usage: node benchmarks/table.js <results.json> [workload…]\n');
+const paths = process.argv.slice(2).filter((word) => word.endsWith('.json'));
+const wanted = process.argv.slice(2).filter((word) => !word.endsWith('.json'));
+if (paths.length === 0) {
+  process.stderr.write('usage: node benchmarks/table.js <results.json>… [workload…]\n');
   process.exit(2);
 }
-process.stdout.write(tableOf(JSON.parse(readFileSync(path, 'utf8')), wanted));
+process.stdout.write(tableOf(paths.map((path) => JSON.parse(readFileSync(path, 'utf8'))), wanted));
 
 /** What it was measured on, the rows, the versions, and what was not measured. */
-function tableOf({ machine, rounds, sizeBytes, seed, disks, peers, leftOut, results }, workloads) {
+function tableOf(runs, workloads) {
+  const { machine, rounds, sizeBytes, seed, disks, peers, leftOut } = runs[0];
+  const commits = [...new Set(runs.map((run) => run.machine.commit))].join(', ');
+  const results = runs.flatMap((run) => run.results);
   const chosen = results.filter(({ workload }) => workloads.length === 0 || workloads.includes(workload));
   const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const of = disks === null ? '' : `, ${gib(disks.allocatedBytes)} allocated (${disks.tree})`;
@@ -19,7 +24,7 @@ function tableOf({ machine, rounds, sizeBytes, seed, disks, peers, leftOut, resu
     .map(([name, { version, settings, why }]) => `| ${name} | ${version} | ${settings} | ${why} |`);
   return [
     `${machine.at.slice(0, 10)}, ${machine.cores} cores (${machine.cpu}), ${gib(machine.memoryBytes)} of memory, ` +
-      `Linux ${machine.kernel}, Node ${machine.node}, commit ${machine.commit}. Disk of ${gib(sizeBytes)}${of}, ` +
+      `Linux ${machine.kernel}, Node ${machine.node}, commit ${commits}. Disk of ${gib(sizeBytes)}${of}, ` +
       `seed ${seed}, ${rounds} rounds; medians (and spread).`,
     '',
     '| work | median (spread) | times | target | memory | stored |',
