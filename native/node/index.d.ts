@@ -138,6 +138,10 @@ export interface NativeBackupParams {
   sourceFd?: number
   /** Bytes that the stream must have. */
   sourceSizeBytes?: number
+  /** The revision that `changes` lead from. */
+  changesFrom?: string
+  /** Offset and length, in turn, of all that may have changed of a file or device; absent reads everything. */
+  changes?: Array<number>
   /** For the manifest. */
   description: any
   /** frozen, snapshot, live; absent finds out. */

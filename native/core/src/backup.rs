@@ -5,12 +5,15 @@
 //! sync of the revisions directory is the commit. Before it no revision is visible, after it the
 //! revision survives any crash.
 
+mod changes;
 mod early;
 mod feed;
+mod patch;
 mod prefix;
 mod scan;
 mod verify;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +45,23 @@ pub enum Source {
     Path(PathSource),
     /// A pipe or socket.
     Stream(StreamSource),
+    /// A file or block device that differs from a revision in these extents alone, as something outside
+    /// tells. What they leave out is compared in a few random places.
+    Changes {
+        /// What to read.
+        source: PathSource,
+        /// In bytes, in any order; what lies beyond the end is left out.
+        extents: Vec<Range<u64>>,
+        /// The revision, which must be the newest trusted one.
+        from: RevisionId,
+    },
+    /// What `rbd export-diff` writes.
+    Diff {
+        /// Where it comes from.
+        stream: StreamSource,
+        /// The revision that it leads from, which must be the newest trusted one.
+        from: RevisionId,
+    },
 }
 
 /// What a backup is to do.
@@ -128,6 +148,7 @@ pub fn prepare(
     let (begun, started_at) = (Instant::now(), now());
     let mut warnings = Vec::new();
     let mut before = Before::find(disk, &mut warnings)?;
+    before.refuse_other_parent(&params.source)?;
     let records = Arc::new(Records::new(
         Arc::clone(disk.files()),
         disk.paths().segments(),
@@ -150,8 +171,9 @@ pub fn prepare(
     let sealing = if params.threads == 1 { Sealing::Inline } else { Sealing::InBackground };
     let mut writer = RecordWriter::new(disk, before.highest, Arc::clone(&known), sealing)
         .sealing_at(disk.segment_len_target());
-    if !params.source.can_be_read_again() {
-        // Halfway through a stream there is no way back.
+    if matches!(params.source, Source::Stream(_)) {
+        // Halfway through a stream there is no way back. A diff reads no more of a map than it changes; where
+        // that is damaged the whole source must be read.
         let damage = before.parent.as_ref().and_then(|parent| read_map(&records, parent).err());
         if let Some(error) = damage {
             warnings.push(say_map_is_lost(&error));
@@ -168,6 +190,7 @@ pub fn prepare(
         {
             warnings.push(say_map_is_lost(&error));
             known.note_damage();
+            before.parent = before.parent.filter(|_| params.source.from().is_none());
             scan::run(&job, &mut params.source, None, &mut writer)?
         }
         other => other?,
@@ -261,13 +284,30 @@ impl Pending {
 impl Source {
     fn size_bytes(&self) -> Option<u64> {
         match self {
-            Source::Path(path) => Some(path.size_bytes()),
+            Source::Path(path) | Source::Changes { source: path, .. } => Some(path.size_bytes()),
             Source::Stream(stream) => stream.announced_bytes(),
+            Source::Diff { .. } => None,
+        }
+    }
+
+    /// The file or device that is read.
+    fn path(&self) -> Option<&PathSource> {
+        match self {
+            Source::Path(path) | Source::Changes { source: path, .. } => Some(path),
+            Source::Stream(_) | Source::Diff { .. } => None,
         }
     }
 
     fn can_be_read_again(&self) -> bool {
-        matches!(self, Source::Path(_))
+        self.path().is_some()
+    }
+
+    /// The revision that it says the difference to.
+    fn from(&self) -> Option<&RevisionId> {
+        match self {
+            Source::Changes { from, .. } | Source::Diff { from, .. } => Some(from),
+            Source::Path(_) | Source::Stream(_) => None,
+        }
     }
 }
 
@@ -325,6 +365,19 @@ impl Before {
             }
         }
         Ok(found)
+    }
+
+    /// What leads from a revision leads nowhere from another, nor from one that is not trusted.
+    fn refuse_other_parent(&self, source: &Source) -> Result<()> {
+        let Some(from) = source.from() else { return Ok(()) };
+        let is_newest = self.newest.as_ref().is_some_and(|newest| newest.revision == *from);
+        if is_newest && self.parent.as_ref().is_some_and(|parent| parent.revision == *from) {
+            return Ok(());
+        }
+        let newest = self.newest.as_ref().map_or("none".to_owned(), |newest| newest.revision.to_string());
+        Err(Error::InvalidArgument(format!(
+            "the changes lead from revision {from}, which is not the newest one that can be trusted (newest: {newest})"
+        )))
     }
 
     /// Segments that belong to no revision that can be read. Those of a damaged manifest may be
@@ -446,8 +499,9 @@ fn describe(
         consistency: params.consistency.unwrap_or(scanned.consistency),
         source: params.description.clone(),
         reading: Reading {
-            method: "full".into(),
-            direct: matches!(&params.source, Source::Path(path) if path.is_direct()),
+            method: if params.source.from().is_some() && before.parent.is_some() { "diff" } else { "full" }
+                .into(),
+            direct: params.source.path().is_some_and(PathSource::is_direct),
             holes: if scanned.holes_skipped { Holes::Seek } else { Holes::Dense },
             notes: scanned.notes.clone(),
         },
@@ -470,10 +524,7 @@ fn require(params: &BackupParams, scanned: Consistency) -> Result<()> {
     let found = params.consistency.unwrap_or(scanned);
     match params.require {
         Some(required) if !found.satisfies(required) => {
-            let path = match &params.source {
-                Source::Path(path) => path.path().to_owned(),
-                Source::Stream(_) => "the stream".into(),
-            };
+            let path = params.source.path().map_or("the stream".into(), |source| source.path().to_owned());
             Err(Error::Restless { path, found, required })
         }
         _ => Ok(()),

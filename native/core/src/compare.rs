@@ -5,6 +5,7 @@
 //! revision has as zeros are among them, and are read from the source like any other, since a hole
 //! that is none is what nobody would notice.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,8 @@ const PIECE_LEN: u64 = 1024 * 1024;
 const PIECES_MIN: u64 = 4;
 /// Pieces of zeros of a sample at most: an empty disk of petabytes shall not take an hour.
 const ZERO_PIECES_MAX: u64 = 64;
+/// Places that are tried for each piece that is wanted.
+const TRIES_PER_PIECE: u64 = 16;
 /// Mismatches that are told.
 const MISMATCHES_MAX: usize = 1 << 16;
 
@@ -32,6 +35,8 @@ pub enum Coverage {
     All,
     /// A random part.
     Share(f64),
+    /// So many random pieces of data and as many of holes, at a cost that does not follow the size.
+    Pieces(u64),
 }
 
 /// What was compared.
@@ -65,6 +70,7 @@ pub fn run(
     let plan = match coverage {
         Coverage::All => Plan::all(image, source, size)?,
         Coverage::Share(share) => Plan::sample(image, size, share, Numbers::unpredictable()?)?,
+        Coverage::Pieces(count) => Plan::pieces(image, size, count, &mut Numbers::unpredictable()?)?,
     };
     control.set_total(Some(plan.total_bytes));
     let pass = Pass { image, source, plan, next: AtomicUsize::new(0), found: Mutex::default(), control };
@@ -138,6 +144,33 @@ impl Plan {
         Ok(Self::of(chosen.into_iter().map(range).collect(), |_| 0))
     }
 
+    /// Up to `count` pieces with a stored block and as many without, found by trying.
+    fn pieces(image: &Image, size: u64, count: u64, numbers: &mut Numbers) -> Result<Self> {
+        let pieces = size.div_ceil(PIECE_LEN);
+        let (mut data, mut zeros) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..if pieces == 0 { 0 } else { count * TRIES_PER_PIECE } {
+            if data.len() as u64 >= count && zeros.len() as u64 >= count {
+                break;
+            }
+            let piece = numbers.below(pieces);
+            if image.allocated_in(piece * PIECE_LEN, PIECE_LEN)? == 0 {
+                if (zeros.len() as u64) < count {
+                    zeros.insert(piece);
+                }
+                // On a disk of holes nearly every try ends here: the data after it count as well.
+                let next = image.next(piece * PIECE_LEN, ExtentState::Data)?;
+                data.extend(
+                    next.filter(|&at| at < size && (data.len() as u64) < count).map(|at| at / PIECE_LEN),
+                );
+            } else if (data.len() as u64) < count {
+                data.insert(piece);
+            }
+        }
+        data.append(&mut zeros);
+        let range = |piece: u64| piece * PIECE_LEN..((piece + 1) * PIECE_LEN).min(size);
+        Ok(Self::of(data.into_iter().map(range).collect(), |_| 0))
+    }
+
     fn of(ranges: Vec<Range<u64>>, skipped: impl FnOnce(u64) -> u64) -> Self {
         let total_bytes = ranges.iter().map(|range| range.end - range.start).sum();
         Self { ranges, total_bytes, skipped_bytes: skipped(total_bytes) }
@@ -165,7 +198,7 @@ fn each_data_piece(image: &Image, size: u64, mut then: impl FnMut(u64)) -> Resul
 
 /// Up to `wanted` pieces without a stored block, found by trying.
 fn zero_pieces(image: &Image, pieces: u64, wanted: u64, numbers: &mut Numbers) -> Result<Vec<u64>> {
-    let mut chosen = std::collections::BTreeSet::new();
+    let mut chosen = BTreeSet::new();
     for _ in 0..wanted * 16 {
         if chosen.len() as u64 >= wanted {
             break;

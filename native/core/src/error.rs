@@ -1,5 +1,6 @@
 //! What can go wrong in the store, with the path it went wrong at.
 
+use crate::source::rbd_diff::DiffError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,14 @@ pub enum Error {
         expected: u64,
         /// Bytes that there were.
         found: u64,
+    },
+    /// What came is no diff that can be applied.
+    #[error("{path} is no diff that can be applied: {why}", path = path.display())]
+    Diff {
+        /// Where it came from.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: DiffError,
     },
     /// The source gave nothing at all.
     #[error("{path} gave no bytes at all", path = path.display())]

@@ -60,7 +60,7 @@ pub enum Holes {
 /// How the source was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
-    /// `full`: every block was looked at.
+    /// `full`: every block was looked at. `diff`: those that something outside said to differ.
     pub method: String,
     /// Past the page cache.
     pub direct: bool,

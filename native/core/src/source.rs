@@ -6,6 +6,7 @@
 //! - A source that changes while it is read is not an error, but it is told: see [`Witness`].
 
 mod cache;
+pub mod rbd_diff;
 mod witness;
 
 use std::io::{ErrorKind, IoSliceMut};

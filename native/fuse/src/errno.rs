@@ -25,6 +25,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         | Error::SourceEmpty { .. }
         | Error::SourceLong { .. }
         | Error::Restless { .. }
+        | Error::Diff { .. }
         | Error::Target { .. }
         | Error::TargetTooSmall { .. }
         | Error::TargetDiffers { .. }

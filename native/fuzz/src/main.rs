@@ -16,6 +16,7 @@ mod targets {
     pub mod lvm;
     pub mod mbr;
     pub mod page;
+    pub mod rbd_diff;
     pub mod record;
     pub mod segment;
     pub mod superblock;
@@ -46,6 +47,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         "lvm" => held(bytes, targets::lvm::run),
         "mbr" => held(bytes, targets::mbr::run),
         "page" => held(bytes, targets::page::run),
+        "rbd_diff" => held(bytes, targets::rbd_diff::run),
         "record" => held(bytes, targets::record::run),
         "segment" => held(bytes, targets::segment::run),
         "superblock" => held(bytes, targets::superblock::run),

@@ -56,6 +56,10 @@ pub struct NativeBackupParams {
     pub source_fd: Option<i32>,
     /// Bytes that the stream must have.
     pub source_size_bytes: Option<f64>,
+    /// The revision that `changes` lead from.
+    pub changes_from: Option<String>,
+    /// Offset and length, in turn, of all that may have changed of a file or device; absent reads everything.
+    pub changes: Option<Vec<f64>>,
     /// For the manifest.
     pub description: Value,
     /// frozen, snapshot, live; absent finds out.
@@ -405,6 +409,7 @@ fn describe(taken: &Taken) -> Value {
     json!({
         "revision": manifest.revision,
         "sequence": manifest.sequence,
+        "method": manifest.reading.method,
         "sizeBytes": manifest.size_bytes,
         "readBytes": counters.read_bytes,
         "changedBytes": counters.changed_bytes,
@@ -423,13 +428,33 @@ fn describe(taken: &Taken) -> Value {
 
 fn open_source(params: &NativeBackupParams) -> Result<Source> {
     match (&params.source_path, params.source_fd) {
-        (Some(path), None) => Ok(Source::Path(PathSource::open(&PathBuf::from(path))?)),
+        (Some(path), None) => {
+            let source = PathSource::open(&PathBuf::from(path))?;
+            match (&params.changes_from, &params.changes) {
+                (Some(from), Some(changes)) => {
+                    let from = parse_revision(from)?;
+                    Ok(Source::Changes { source, extents: parse_extents(changes)?, from })
+                }
+                _ => Ok(Source::Path(source)),
+            }
+        }
         (None, Some(fd)) => {
             let size_bytes = params.source_size_bytes.map(to_size).transpose()?;
             Ok(Source::Stream(StreamSource::new(duplicate(fd)?, size_bytes)))
         }
         _ => Err(Error::InvalidArgument("a source has either a path or a descriptor".into())),
     }
+}
+
+fn parse_extents(numbers: &[f64]) -> Result<Vec<std::ops::Range<u64>>> {
+    let extent = |pair: &[f64]| match pair {
+        &[offset, len] => {
+            let (offset, len) = (to_size(offset)?, to_size(len)?);
+            Ok(offset..offset.saturating_add(len))
+        }
+        _ => Err(Error::InvalidArgument("extents are pairs of numbers".into())),
+    };
+    numbers.chunks(2).map(extent).collect()
 }
 
 pub(crate) fn duplicate(fd: i32) -> Result<OwnedFd> {

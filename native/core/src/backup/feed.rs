@@ -3,6 +3,7 @@
 //! Pieces are numbered in the order of the disk. No more than a window of them is under way beyond
 //! what the writer has dealt with, so memory is bounded however fast or slow a thread is.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::job::Control;
+use crate::source::rbd_diff::{Input, RbdDiff};
 use crate::source::{Ahead, AlignedBuffer, CacheGuard, PathSource, StreamSource};
 
-use super::Source;
+use super::patch::{Patch, Patches};
+use super::{Source, changes};
 
 /// Bytes that one piece has at most, unless a block is larger.
 const PIECE_LEN: u64 = 1024 * 1024;
@@ -37,6 +40,19 @@ pub(super) enum Content {
     Bytes(usize),
     /// A hole over these blocks, and its bytes.
     Hole { blocks: Range<u64>, len: u64 },
+    /// Parts of blocks, which are in the buffer where `covered` says so; see [`Patch::Bytes`].
+    Patch { covered: Vec<Range<usize>>, also: Option<u64> },
+}
+
+impl Content {
+    /// Bytes that were read for it.
+    fn read_bytes(&self) -> u64 {
+        match self {
+            Content::Bytes(len) => *len as u64,
+            Content::Hole { .. } => 0,
+            Content::Patch { covered, .. } => covered.iter().map(|range| range.len() as u64).sum(),
+        }
+    }
 }
 
 /// See the module.
@@ -54,6 +70,7 @@ pub(super) struct Feed<'a> {
     cache: CacheGuard,
     control: &'a Control,
     block_size: u64,
+    size_after: u64,
 }
 
 struct State<'a> {
@@ -64,19 +81,61 @@ struct State<'a> {
 }
 
 enum Reader<'a> {
-    Path { source: &'a PathSource, data: Option<Range<u64>>, dense: bool },
-    Stream { source: &'a mut StreamSource, ended: bool },
+    Path {
+        source: &'a PathSource,
+        data: Option<Range<u64>>,
+        dense: bool,
+    },
+    /// Extents of whole blocks, rising; the next one is the first.
+    Changes {
+        source: &'a PathSource,
+        extents: VecDeque<Range<u64>>,
+    },
+    Stream {
+        source: &'a mut StreamSource,
+        ended: bool,
+    },
+    Diff {
+        source: &'a mut StreamSource,
+        patches: Patches,
+    },
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(source: &'a mut Source, block_size: u32, window: u64, control: &'a Control) -> Self {
+    /// `size_before` is that of the parent.
+    ///
+    /// # Errors
+    /// Where a diff does not begin as one; `Cancelled` while it is waited for.
+    pub(super) fn new(
+        source: &'a mut Source,
+        block_size: u32,
+        size_before: u64,
+        window: u64,
+        control: &'a Control,
+    ) -> Result<Self> {
+        let block_size = u64::from(block_size);
         let source = match source {
             Source::Path(source) => Reader::Path { source, data: None, dense: false },
             Source::Stream(source) => Reader::Stream { source, ended: false },
+            Source::Changes { source, extents, .. } => {
+                let extents = changes::rounded(extents, block_size, size_before, source.size_bytes());
+                Reader::Changes { source, extents: extents.into() }
+            }
+            Source::Diff { stream, .. } => {
+                let check = || control.check();
+                let diff = RbdDiff::open(&mut Incoming { stream, check: &check })?;
+                let piece_len = PIECE_LEN.max(block_size);
+                let patches = Patches::new(diff, size_before, block_size, piece_len);
+                Reader::Diff { source: stream, patches }
+            }
+        };
+        let size_after = match &source {
+            Reader::Path { source, .. } | Reader::Changes { source, .. } => source.size_bytes(),
+            Reader::Diff { patches, .. } => patches.size_bytes(),
+            Reader::Stream { .. } => 0,
         };
         let state = State { source, at: 0, next_number: 0, holes_skipped: false };
-        let block_size = u64::from(block_size);
-        Self {
+        Ok(Self {
             state: Mutex::new(state),
             written: Mutex::new(0),
             room: Condvar::new(),
@@ -86,7 +145,8 @@ impl<'a> Feed<'a> {
             cache: CacheGuard::default(),
             control,
             block_size,
-        }
+            size_after,
+        })
     }
 
     /// Bytes that a buffer for [`Feed::next`] must have.
@@ -99,24 +159,23 @@ impl<'a> Feed<'a> {
         let mut state = lock(&self.state);
         self.wait_for_room(state.next_number);
         self.check()?;
-        let first_block = state.at / self.block_size;
         let begun = Instant::now();
-        let (content, to_read) = match state.plan(self, buffer)? {
-            Some(plan) => plan,
-            None => return Ok(None),
+        let Some(Plan { first_block, content, to_read }) = state.plan(self, buffer)? else {
+            return Ok(None);
         };
         if to_read.is_none() {
             self.note_read_time(begun);
         }
         let number = state.next_number;
         state.next_number += 1;
-        if self.control.is_yielding() && matches!(content, Content::Bytes(_)) {
+        let read_bytes = content.read_bytes();
+        if self.control.is_yielding() && read_bytes > 0 {
             // Under the lock, so that it is one pace for all threads, however many there are.
             std::thread::sleep(self.pause());
         }
-        if let Content::Bytes(len) = content {
+        if read_bytes > 0 {
             // A stream's bytes are there already; what waits for them is then the next read. Under the lock, too.
-            self.control.keep_pace(len as u64, &|| self.check())?;
+            self.control.keep_pace(read_bytes, &|| self.check())?;
         }
         drop(state);
         if let (Content::Bytes(len), Some((source, offset))) = (&content, to_read) {
@@ -126,6 +185,11 @@ impl<'a> Feed<'a> {
             self.note_read_time(begun);
         }
         Ok(Some(Piece { number, first_block, content }))
+    }
+
+    /// Bytes of the image afterwards; 0 for a stream, which does not tell.
+    pub(super) fn size_after(&self) -> u64 {
+        self.size_after
     }
 
     /// Called by the writer: all pieces below this number are dealt with.
@@ -179,11 +243,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A piece, and where to read it from if that is still to be done.
-type Plan<'a> = (Content, Option<(&'a PathSource, u64)>);
+struct Plan<'a> {
+    first_block: u64,
+    content: Content,
+    to_read: Option<(&'a PathSource, u64)>,
+}
 
 impl<'a> State<'a> {
     fn plan(&mut self, feed: &Feed<'a>, buffer: &mut AlignedBuffer) -> Result<Option<Plan<'a>>> {
         let (block_size, piece_len) = (feed.block_size, feed.piece_len() as u64);
+        let first_block = self.at / block_size;
         match &mut self.source {
             Reader::Stream { ended: true, .. } => Ok(None),
             // A stream is read in order by nature, so the lock is what makes threads take turns.
@@ -191,7 +260,7 @@ impl<'a> State<'a> {
                 let len = source.read(buffer.as_mut_slice(), &|| feed.check())?;
                 *ended = len < buffer.as_slice().len();
                 self.at += len as u64;
-                Ok((len > 0).then_some((Content::Bytes(len), None)))
+                Ok((len > 0).then_some(Plan { first_block, content: Content::Bytes(len), to_read: None }))
             }
             Reader::Path { source, data, dense } => {
                 let source = *source;
@@ -206,15 +275,64 @@ impl<'a> State<'a> {
                     let end = if range.start >= size { size } else { data_start };
                     self.at = end;
                     let blocks = at / block_size..end.div_ceil(block_size);
-                    return Ok(Some((Content::Hole { blocks, len: end - at }, None)));
+                    let content = Content::Hole { blocks, len: end - at };
+                    return Ok(Some(Plan { first_block, content, to_read: None }));
                 }
                 let data_end = range.end.next_multiple_of(block_size).min(size);
                 let end = data_end.min((at / piece_len + 1) * piece_len);
                 self.at = end;
                 let len = usize::try_from(end - at).unwrap_or(0);
-                Ok(Some((Content::Bytes(len), Some((source, at)))))
+                Ok(Some(Plan { first_block, content: Content::Bytes(len), to_read: Some((source, at)) }))
+            }
+            Reader::Changes { source, extents } => {
+                let source = *source;
+                let Some(extent) = extents.front_mut() else {
+                    self.at = source.size_bytes();
+                    return Ok(None);
+                };
+                let at = extent.start;
+                let end = extent.end.min((at / piece_len + 1) * piece_len);
+                extent.start = end;
+                if extent.is_empty() {
+                    extents.pop_front();
+                }
+                let content = Content::Bytes(usize::try_from(end - at).unwrap_or(0));
+                Ok(Some(Plan { first_block: at / block_size, content, to_read: Some((source, at)) }))
+            }
+            Reader::Diff { source, patches } => {
+                let check = || feed.check();
+                let mut incoming = Incoming { stream: source, check: &check };
+                let (first_block, content) = match patches.next(&mut incoming, buffer.as_mut_slice())? {
+                    Some(Patch::Hole(blocks)) => {
+                        let end = (blocks.end * block_size).min(patches.size_bytes());
+                        let len = end - blocks.start * block_size;
+                        (blocks.start, Content::Hole { blocks, len })
+                    }
+                    Some(Patch::Bytes { first_block, covered, also, .. }) => {
+                        (first_block, Content::Patch { covered, also })
+                    }
+                    None => {
+                        self.at = patches.size_bytes();
+                        return Ok(None);
+                    }
+                };
+                Ok(Some(Plan { first_block, content, to_read: None }))
             }
         }
+    }
+}
+
+/// A diff as it comes in.
+struct Incoming<'a, 'b> {
+    stream: &'a mut StreamSource,
+    check: &'b dyn Fn() -> Result<()>,
+}
+
+impl Input for Incoming<'_, '_> {
+    type Error = Error;
+
+    fn fill(&mut self, into: &mut [u8]) -> Result<usize> {
+        self.stream.read(into, self.check)
     }
 }
 

@@ -15,11 +15,12 @@ use crate::codec::{self, Codec};
 use crate::digest::{Context, Digest};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::job::{Control, Phase, threads};
 use crate::manifest::{Consistency, Counters, Manifest};
 use crate::map::{self, BlockPointer, MapRoot, Updater};
 use crate::records::Records;
-use crate::source::{AlignedBuffer, Witness};
+use crate::source::{AlignedBuffer, PathSource, Witness};
 use crate::units::SegmentId;
 use crate::write::{EncodedBlock, Known, RecordWriter};
 
@@ -96,12 +97,16 @@ fn pass(
     job.control.set_total(source.size_bytes());
     job.control.set_done(0);
     job.control.enter(Phase::Reading);
-    let witness = if let Source::Path(path) = &*source { Some(path.witness()) } else { None };
-    let feed = Feed::new(source, block_size, threads as u64 * WINDOW_PER_THREAD, job.control);
+    let witness = source.path().map(PathSource::witness);
+    let window = threads as u64 * WINDOW_PER_THREAD;
+    let size_before = parent.map_or(0, |parent| parent.size_bytes);
+    let feed = Feed::new(source, block_size, size_before, window, job.control)?;
+    let before = parent.map(|parent| Image::of(parent, Arc::clone(job.records))).transpose()?;
     let has_bases = AtomicBool::new(false);
     let worker = Worker {
         job,
         start: &start,
+        before: before.as_ref(),
         feed: &feed,
         block_size,
         codec: job.disk.file().codec,
@@ -122,7 +127,7 @@ fn pass(
 
 /// What can be said of the source after it was read.
 fn look_back(source: &Source, witness: Option<&Witness>) -> Result<(Consistency, Vec<String>)> {
-    let Source::Path(path) = source else { return Ok((Consistency::Live, Vec::new())) };
+    let Some(path) = source.path() else { return Ok((Consistency::Live, Vec::new())) };
     let mut notes = path.notes().to_vec();
     if path.has_grown()? {
         notes.push(format!(
@@ -255,6 +260,8 @@ fn enter(
 struct Worker<'a, 'b> {
     job: &'a Job<'a>,
     start: &'a MapRoot,
+    /// The parent's image, which completes blocks of which only a part came.
+    before: Option<&'a Image>,
     feed: &'a Feed<'b>,
     block_size: u32,
     codec: Codec,
@@ -312,8 +319,59 @@ impl Worker<'_, '_> {
                 findings.read_bytes = bytes.len() as u64;
                 self.compare(piece.first_block, bytes, &mut findings)?;
             }
+            Content::Patch { covered, also } => {
+                findings.read_bytes = covered.iter().map(|range| range.len() as u64).sum();
+                findings.len = findings.read_bytes;
+                self.merge(piece.first_block, buffer, covered, *also, &mut findings)?;
+            }
         }
         Ok(findings)
+    }
+
+    /// Looks at each block that a patch touches, what it leaves out taken from the parent.
+    fn merge(
+        &self,
+        first_block: u64,
+        buffer: &[u8],
+        covered: &[Range<usize>],
+        also: Option<u64>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let block_size = self.block_size as usize;
+        let (size, start) = (self.feed.size_after(), first_block * u64::from(self.block_size));
+        let mut blocks: Vec<usize> = covered
+            .iter()
+            .flat_map(|range| range.start / block_size..range.end.div_ceil(block_size))
+            .chain(also.and_then(|block| usize::try_from(block - first_block).ok()))
+            .collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let mut whole = Vec::new();
+        for block in blocks {
+            let within = block * block_size;
+            let at = start + within as u64;
+            let len = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX).min(block_size);
+            whole.clear();
+            whole.resize(len, 0);
+            let parts = || {
+                covered.iter().filter_map(|range| {
+                    let part = range.start.max(within)..range.end.min(within + len);
+                    (part.start < part.end).then_some(part)
+                })
+            };
+            let is_whole = parts().map(|part| part.len()).sum::<usize>() == len;
+            if let Some(before) = self.before.filter(|_| !is_whole) {
+                before.read(&mut whole, at)?;
+            }
+            for part in parts() {
+                let into = whole.get_mut(part.start - within..part.end - within);
+                if let (Some(into), Some(bytes)) = (into, buffer.get(part)) {
+                    into.copy_from_slice(bytes);
+                }
+            }
+            self.compare(first_block + block as u64, &whole, findings)?;
+        }
+        Ok(())
     }
 
     fn compare(&self, first_block: u64, bytes: &[u8], findings: &mut Findings) -> Result<()> {

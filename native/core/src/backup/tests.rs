@@ -14,6 +14,7 @@ use crate::segment::{SEGMENT_LEN_TARGET, path_of};
 use crate::window::Window;
 
 mod comparison;
+mod differences;
 mod streams;
 mod terms;
 mod warnings;

@@ -16,6 +16,8 @@ use super::Source;
 
 /// The part of a new revision that is compared with its source.
 const SHARE: f64 = 0.03;
+/// Of each, data and holes, that are compared where only changes were read, whatever the size of the disk.
+const PIECES: u64 = 32;
 
 /// Compares, and says what that is worth. What keeps it from being finished is a reason to know
 /// nothing, not a reason for the backup to fail.
@@ -29,10 +31,14 @@ pub(super) fn compare(
     threads: usize,
     control: &Control,
 ) -> Result<Comparison> {
-    let Source::Path(path) = source else {
-        return Ok(unverified("a stream cannot be read a second time".to_owned()));
+    let (path, coverage) = match source {
+        Source::Path(path) => (path, Coverage::Share(SHARE)),
+        Source::Changes { source, .. } => (source, Coverage::Pieces(PIECES)),
+        Source::Stream(_) | Source::Diff { .. } => {
+            return Ok(unverified("a stream cannot be read a second time".to_owned()));
+        }
     };
-    let compared = compare::run(image, path, Coverage::Share(SHARE), threads, control);
+    let compared = compare::run(image, path, coverage, threads, control);
     // Whoever watches has seen all of the disk read.
     control.set_total(Some(image.geometry().size_bytes()));
     control.set_done(image.geometry().size_bytes());

@@ -50,7 +50,7 @@ fn holes_cost_nothing_of_a_limit() {
     source.set_len(1 << 40).unwrap();
     let control = limited(1);
     let mut source = file(&lab);
-    let feed = feed::Feed::new(&mut source, BLOCK as u32, u64::MAX, &control);
+    let feed = feed::Feed::new(&mut source, BLOCK as u32, 0, u64::MAX, &control).unwrap();
     let mut buffer = crate::source::AlignedBuffer::new(feed.piece_len());
     while feed.next(&mut buffer).unwrap().is_some() {}
     assert_eq!(feed.totals(), (1 << 40, true));
