@@ -1,6 +1,7 @@
 /** The native core as the rest of the house sees it. This room is the only importer of the addon. */
 import { call } from './addon.js';
 
+export type * from './backup-types.js';
 export {
   createDisk,
   lockDisk,

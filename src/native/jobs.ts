@@ -1,17 +1,9 @@
 /** Long operations: they run on threads of their own and are polled. */
 import { type Addon, call, callAsync } from './addon.js';
+import type { BackupParams, BackupResult, PendingBackup } from './backup-types.js';
 import { nativeLock } from './disks.js';
 import type { RestoreParams, RestoreResult } from './restore-types.js';
-import type {
-  BackupParams,
-  BackupResult,
-  CollectParams,
-  CollectResult,
-  DiskLock,
-  Job,
-  JobProgress,
-  PendingBackup,
-} from './types.js';
+import type { CollectParams, CollectResult, DiskLock, Job, JobProgress } from './types.js';
 import type {
   CompareParams,
   CompareResult,
@@ -41,6 +33,12 @@ export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
           : {
               sourceFd: source.fd,
               ...(source.sizeBytes === undefined ? {} : { sourceSizeBytes: source.sizeBytes }),
+            }),
+        ...(params.changes === undefined
+          ? {}
+          : {
+              changesFrom: params.changes.from,
+              changes: params.changes.extents.flatMap(({ offset, length }) => [offset, length]),
             }),
         description: params.description,
         ...(params.consistency === 'auto' ? {} : { consistency: params.consistency }),

@@ -1,4 +1,5 @@
 /** The shapes that cross the native boundary. Sizes and offsets are bytes, asserted safe integers. */
+import type { BackupComparison, EarlyWarning } from './backup-types.js';
 
 export type Codec = 'zstd' | 'lz4' | 'plain';
 export type Consistency = 'frozen' | 'snapshot' | 'live';
@@ -56,77 +57,6 @@ export interface DiskFile {
 export interface DiskOptions {
   readonly blockSizeBytes?: number | undefined;
   readonly codec?: Codec | undefined;
-}
-
-export interface BackupParams {
-  readonly diskDir: string;
-  readonly disk: string;
-  readonly lock: DiskLock;
-  /** `fd` is a stream, read to its end; with `sizeBytes` exactly that much must come. */
-  readonly source:
-    | { readonly path: string }
-    | { readonly fd: number; readonly sizeBytes?: number | undefined };
-  /** Goes into `manifest.source` as it is. */
-  readonly description: Readonly<Record<string, unknown>>;
-  /** `auto` becomes `snapshot` where it was proven that nothing wrote meanwhile, else `live`. */
-  readonly consistency: Consistency | 'auto';
-  readonly tags: readonly string[];
-  /** Worker threads; 0 or absent means one a core. */
-  readonly threads?: number | undefined;
-  /** What the revision must be at least, else none is taken; absent takes what comes. */
-  readonly require?: Consistency | undefined;
-  /** Bytes of the source a second, at most. */
-  readonly readRate?: number | undefined;
-  /** What each of the last backups found changed, for early warnings; first ones of a disk left out. */
-  readonly changedBytes?: readonly number[] | undefined;
-  /** Where the source is mounted so that it can be written, for the same. */
-  readonly mountedOn?: readonly string[] | undefined;
-}
-
-/** Something about a disk that a person should look at before it becomes a loss. The revision is whole. */
-export interface EarlyWarning {
-  /** One of those of docs/format.md, or of a later version. */
-  readonly kind: string;
-  /** A clause; names of a guest are escaped in it. */
-  readonly message: string;
-}
-
-export interface BackupResult {
-  readonly revision: string;
-  readonly sequence: number;
-  readonly sizeBytes: number;
-  readonly readBytes: number;
-  readonly changedBytes: number;
-  readonly zeroBytes: number;
-  readonly storedBytes: number;
-  readonly durationMs: number;
-  readonly consistency: Consistency;
-  readonly unchanged: boolean;
-  readonly parent: string | null;
-  /** Of a random part of the revision with its source. */
-  readonly comparison: BackupComparison;
-  /** Damaged records of earlier revisions that read again, because the source still held their content. */
-  readonly healedRecords: number;
-  /** Their messages are among `warnings`, too. */
-  readonly earlyWarnings: readonly EarlyWarning[];
-  readonly warnings: readonly string[];
-}
-
-/** `unverified` where it could not be made or finished, or where writes to the source explain what differs. */
-export interface BackupComparison {
-  readonly verdict: 'passed' | 'failed' | 'unverified';
-  readonly checkedBytes: number;
-  readonly differingBytes: number;
-  /** A clause; null where it passed. */
-  readonly reason: string | null;
-}
-
-/** A backup whose blocks are sealed and whose manifest is not written yet. */
-export interface PendingBackup {
-  /** Resolves when the revision is on stable storage. */
-  commit(): Promise<BackupResult>;
-  /** Leaves no revision; sealed segments stay to be adopted by the next backup. */
-  abort(): Promise<void>;
 }
 
 export interface FileSystem {

@@ -16,6 +16,7 @@ import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type Details, startOperation } from '../repository/journal.js';
 import { highestSegment } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
+import type { ChangedExtents } from '../source/changed-extents.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
 import type { OpenSource, Source, SourceDescription } from '../source/source.js';
@@ -24,6 +25,7 @@ import { backgroundOf } from './background.js';
 import { clearedUp, removeEmpty } from './failed-backup.js';
 import { BackupHooks } from './hooks.js';
 import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
+import { methodOf } from './method.js';
 import { noteFailed, noteFinished } from './on-disk.js';
 import { untilRestored, type YieldOptions, yielding } from './yielding.js';
 
@@ -43,12 +45,16 @@ export interface BackupOptions extends LockOptions, YieldOptions {
   readonly require?: DiskConfig['require'] | undefined;
   /** Bytes of the source a second, at most. */
   readonly readRate?: number | null | undefined;
+  /** What of a file or device may have changed; without it everything is read. */
+  readonly changes?: ChangedExtents | undefined;
 }
 
 export interface BackupOutcome extends BackupResult {
   readonly disk: string;
   /** What was read: the spec that was given, or the last revision's. */
   readonly source: string;
+  /** Why everything was read although changes were told: a clause. */
+  readonly reason: string | null;
 }
 
 /** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
@@ -78,14 +84,16 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     };
     if (early !== null) compared(early);
     const about = { source: source.spec, tags };
+    const method = methodOf(repo, disk, options.changes);
     const hooks = new BackupHooks(repo, { ...options, ...about, waitMs, disk, hooks: options.hooks ?? null });
     const result = await noted(repo, disk, about, hooks, async (gives) => {
       const description = early ?? compared(await inspected(repo, source));
-      return await transfer(repo, { disk, lock, source, description, tags, gives }, options);
+      const { changes } = method;
+      return await transfer(repo, { disk, lock, source, description, tags, gives, changes }, options);
     });
     const unkept = keepCarried(repo.layout);
     const said = [...warnings, ...result.warnings, ...unkept];
-    return { disk, ...result, source: source.spec, warnings: said };
+    return { disk, ...result, source: source.spec, reason: method.reason, warnings: said };
   } catch (error) {
     lock.release();
     throw await clearedUp(repo, disk, isNew, segmentsBefore, error);
@@ -219,13 +227,18 @@ interface Transfer {
   readonly tags: readonly TagName[];
   /** What is known of its consistency before it is read. */
   readonly gives: Hooks['gives'];
+  readonly changes: BackupParams['changes'];
 }
 
 async function transfer(repo: Repository, plan: Transfer, options: BackupOptions): Promise<BackupResult> {
-  const { disk, lock, source, description, tags, gives } = plan;
+  const { disk, lock, source, description, tags, gives, changes } = plan;
   const opened = await source.open();
   try {
     const { native, consistency } = opened;
+    if (changes !== undefined && !('path' in native))
+      throw new CairnError('USAGE', 'What comes as a stream is read to its end, whatever has changed.', {
+        hint: 'Leave --changed-extents out, or name a file or block device.',
+      });
     const params: BackupParams = {
       diskDir: repo.diskDir(disk),
       disk,
@@ -234,6 +247,7 @@ async function transfer(repo: Repository, plan: Transfer, options: BackupOptions
       description,
       consistency: gives ?? consistency,
       tags,
+      changes,
       require: options.require ?? undefined,
       readRate: options.readRate ?? undefined,
       ...backgroundOf(repo, disk, description),

@@ -58,6 +58,8 @@ describe('a backup', () => {
       disk: 'web',
       revision: expect.stringMatching(/^\d{8}T\d{6}Z-[0-9a-z]{4}$/),
       sequence: 1,
+      method: 'full',
+      reason: null,
       sizeBytes: 300_001,
       readBytes: 300_001,
       changedBytes: 300_001,

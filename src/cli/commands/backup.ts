@@ -4,6 +4,7 @@ import { CairnError } from '../../base/errors.js';
 import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
 import type { BackupOutcome } from '../../operations/backup.js';
+import type { ChangedExtents } from '../../source/changed-extents.js';
 import type { CliContext } from '../context.js';
 import { count } from '../count.js';
 import { foundExitCode } from '../exit-codes.js';
@@ -18,6 +19,7 @@ interface Options {
   readonly hooks: boolean;
   readonly require?: 'snapshot' | 'frozen';
   readonly readRate?: number;
+  readonly changedExtents?: string;
 }
 
 export function register(program: Command, context: CliContext): void {
@@ -44,6 +46,10 @@ export function register(program: Command, context: CliContext): void {
       new Option('--require <consistency>', 'take no revision that is less').choices(['snapshot', 'frozen']),
     )
     .option('--read-rate <size>', 'read so many bytes of the source a second, at most', parseRate)
+    .option(
+      '--changed-extents <file>',
+      'read only what this file says has changed since the newest revision: {"from","extents":[{"offset","length"}]}',
+    )
     .option('--no-hooks', 'run none of the commands that the configuration has for before and after')
     .action((disk: string, { source, size, tag, newSource, ...given }: Options) =>
       context.withRepository(async (repository) => {
@@ -51,6 +57,7 @@ export function register(program: Command, context: CliContext): void {
         const { disks, limits } = await context.config();
         const configured = disks.get(disk);
         const from = source ?? configured?.source ?? undefined;
+        const changes = await changesIn(given.changedExtents);
         const progress = context.progress(disk);
         try {
           const outcome = await backup(repository, {
@@ -62,6 +69,7 @@ export function register(program: Command, context: CliContext): void {
             hooks: given.hooks ? configured?.hooks : null,
             require: given.require ?? configured?.require,
             readRate: given.readRate ?? configured?.readRate ?? limits.readRate,
+            changes,
             signal: context.signal,
             onProgress: progress.update,
             onNote: (sentence) => context.output.note(sentence),
@@ -93,9 +101,16 @@ export function sentence(outcome: BackupOutcome, tellSource = false): string {
     : `${formatBytes(changedBytes)} changed, ${formatBytes(storedBytes)} stored`;
   const healed =
     healedRecords === 0 ? '' : `; ${count(healedRecords, 'damaged record')} of earlier revisions mended`;
-  const took = `${formatDuration(durationMs)} (${consistency})`;
+  const how = outcome.reason === null ? '' : `; everything was read, since ${visible(outcome.reason, 300)}`;
+  const took = `${formatDuration(durationMs)} (${consistency})${how}`;
   const from = tellSource ? `\nread from ${visible(outcome.source)}, as the last revision was` : '';
   return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${took}${healed}${from}`;
+}
+
+async function changesIn(file: string | undefined): Promise<ChangedExtents | undefined> {
+  if (file === undefined) return undefined;
+  const { readChangedExtents } = await import('../../source/changed-extents.js');
+  return readChangedExtents(file);
 }
 
 function parseStreamSize(text: string): number | 'unknown' {

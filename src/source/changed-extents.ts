@@ -1,0 +1,63 @@
+/** What something outside says has changed since a revision: a snapshot’s exception table, a dirty bitmap, a hook. It is
+ *  believed, and compared with the source in a few random places. */
+import { readFileSync } from 'node:fs';
+import { CairnError } from '../base/errors.js';
+import { isRevisionId, type RevisionId } from '../base/ids.js';
+import { systemError } from '../base/system-error.js';
+import { visible } from '../base/visible.js';
+
+export interface ChangedExtents {
+  /** The revision that was taken when the tracking began. */
+  readonly from: RevisionId;
+  /** In bytes, in any order; what lies beyond the end counts for nothing. */
+  readonly extents: readonly { readonly offset: number; readonly length: number }[];
+}
+
+const EXAMPLE = 'Write {"from":"<revision id>","extents":[{"offset":0,"length":4096}]}.';
+
+/** Reads `{"from","extents":[{"offset","length"}]}`; other fields are left alone.
+ *  @throws {CairnError} USAGE for what is no such file; IO | NOT_PERMITTED */
+export function readChangedExtents(file: string): ChangedExtents {
+  const refuse = (what: string): never => {
+    throw new CairnError('USAGE', `The changed extents in ${visible(file)} cannot be used: ${what}.`, {
+      hint: EXAMPLE,
+    });
+  };
+  const { from, extents } = parsed(textOf(file)) ?? refuse('the file is no JSON object');
+  if (typeof from !== 'string' || !isRevisionId(from)) return refuse('“from” is not the id of a revision');
+  if (!Array.isArray(extents)) return refuse('“extents” is not a list');
+  for (const [index, extent] of extents.entries()) {
+    const { offset, length } = (extent ?? {}) as Record<string, unknown>;
+    if (!isSize(offset) || !isSize(length) || !Number.isSafeInteger(offset + length))
+      refuse(`extent ${index + 1} has no “offset” and “length” in bytes`);
+  }
+  return { from, extents };
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT')
+      throw new CairnError('USAGE', `The file of changed extents, ${visible(file)}, is not there.`, {
+        cause,
+      });
+    throw systemError(`The changed extents in ${visible(file)} cannot be read`, cause);
+  }
+}
+
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
