@@ -9,7 +9,12 @@ if (paths.length === 0) {
   process.stderr.write('usage: node benchmarks/table.js <results.json>… [workload…]\n');
   process.exit(2);
 }
-process.stdout.write(tableOf(paths.map((path) => JSON.parse(readFileSync(path, 'utf8'))), wanted));
+process.stdout.write(
+  tableOf(
+    paths.map((path) => JSON.parse(readFileSync(path, 'utf8'))),
+    wanted,
+  ),
+);
 
 /** What it was measured on, the rows, the versions, and what was not measured. */
 function tableOf(runs, workloads) {
