@@ -54,7 +54,8 @@ impl Prefixes {
         if !is_like(block, &plain) {
             return Ok(None);
         }
-        let len_max = (stored_len as usize / STORED_PART).saturating_sub(BASE_LEN);
+        // A payload is never longer than what it stands for, which a short last block soon would be.
+        let len_max = (stored_len as usize / STORED_PART).min(block.len()).saturating_sub(BASE_LEN);
         let Some(frame) = codec::encode_against(&plain, block, len_max) else { return Ok(None) };
         self.in_vain.store(0, Ordering::Relaxed);
         Ok(Some((base.place, base.payload(&frame))))

@@ -116,6 +116,18 @@ fn a_backup_that_yields_takes_the_same_revision() {
 }
 
 #[test]
+fn a_short_block_in_place_of_a_whole_one_reads_back_whatever_its_length() {
+    let lab = Lab::new();
+    for len in 64..=200u64 {
+        std::fs::write(lab.source(), noise(len, BLOCK as usize)).unwrap();
+        lab.backup();
+        std::fs::OpenOptions::new().write(true).open(lab.source()).unwrap().set_len(len).unwrap();
+        let taken = lab.backup();
+        assert_eq!(lab.restored(&taken), noise(len, BLOCK as usize)[..len as usize]);
+    }
+}
+
+#[test]
 fn an_unchanged_disk_adds_no_segment_and_keeps_its_root() {
     let lab = Lab::new();
     std::fs::write(lab.source(), noise(1, 100_000)).unwrap();
