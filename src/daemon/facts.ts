@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import type { RevisionRow } from '../base/revision-row.js';
+import type { EarlyWarning } from '../native/index.js';
 import type { JournalEntry } from '../repository/journal-entry.js';
 import { entriesBackwards } from '../repository/journal-file.js';
 import { journalFile } from '../repository/layout.js';
@@ -21,6 +22,9 @@ export interface FinishedBackup {
   readonly readBytes: number;
   readonly changedBytes: number;
   readonly storedBytes: number;
+  /** What a person should look at before it becomes a loss. */
+  readonly earlyWarnings: readonly EarlyWarning[];
+  /** What else was to be said of it. */
   readonly warnings: readonly string[];
 }
 
@@ -144,7 +148,10 @@ function errorOf(entry: JournalEntry): ToldError {
 }
 
 function finishedBackup(entry: JournalEntry, endedMs: number): FinishedBackup {
-  const warnings = entry['warnings'];
+  const earlyWarnings = listOf(entry['earlyWarnings']).filter(isEarlyWarning);
+  // Each stands among the sentences, too.
+  const told = new Set(earlyWarnings.map(({ message }) => message));
+  const warnings = listOf(entry['warnings']).filter((one) => typeof one === 'string' && !told.has(one));
   return {
     revision: String(entry['revision'] ?? ''),
     endedMs,
@@ -152,8 +159,18 @@ function finishedBackup(entry: JournalEntry, endedMs: number): FinishedBackup {
     readBytes: number(entry['readBytes']),
     changedBytes: number(entry['changedBytes']),
     storedBytes: number(entry['storedBytes']),
-    warnings: Array.isArray(warnings) ? warnings.filter((one) => typeof one === 'string') : [],
+    earlyWarnings,
+    warnings: warnings as string[],
   };
+}
+
+function listOf(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function isEarlyWarning(value: unknown): value is EarlyWarning {
+  const { kind, message } = (value ?? {}) as Partial<Record<string, unknown>>;
+  return typeof kind === 'string' && typeof message === 'string';
 }
 
 function number(value: unknown): number {

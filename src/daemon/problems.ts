@@ -94,6 +94,9 @@ function diskProblems(disk: DiskOverview, { scrubEveryMs }: Judging, nowMs: numb
   const overdue =
     scrubEveryMs === null || disk.schedule === null ? null : overdueScrub(disk, scrubEveryMs, nowMs);
   if (overdue !== null) add('warning', 'scrub', overdue);
+  // By kind, since the words change while it lasts: a guest that fills up tells another percentage each time.
+  for (const [index, { kind, message }] of (disk.lastBackup?.earlyWarnings ?? []).entries())
+    add('warning', `early-${kind}-${index}`, visible(message, 300));
   for (const warning of disk.lastBackup?.warnings ?? [])
     add('warning', `backup:${warning}`, visible(warning, 300));
   if (disk.problem !== null) add('critical', 'unreadable', visible(disk.problem, 300));

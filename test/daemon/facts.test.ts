@@ -26,7 +26,8 @@ const taken = (minutes: number, verdict = 'passed') =>
     changedBytes: 2,
     storedBytes: 1,
     comparison: { verdict },
-    warnings: ['something'],
+    earlyWarnings: [{ kind: 'size-changed', message: 'it grew' }, 'rubbish'],
+    warnings: ['it grew', 'something'],
   });
 
 describe('what the log of a disk tells', () => {
@@ -44,6 +45,7 @@ describe('what the log of a disk tells', () => {
       readBytes: 3,
       changedBytes: 2,
       storedBytes: 1,
+      earlyWarnings: [{ kind: 'size-changed', message: 'it grew' }],
       warnings: ['something'],
     });
   });
