@@ -79,9 +79,9 @@ export const DISK_METRICS: readonly DiskMetric[] = [
     ({ lastBackup }) => lastBackup?.storedBytes ?? null,
   ],
   [
-    'cairn_disk_last_backup_warnings',
+    'cairn_disk_last_backup_early_warnings',
     `Early warnings ${LAST}`,
-    ({ lastBackup }) => lastBackup?.warnings.length ?? null,
+    ({ lastBackup }) => lastBackup?.earlyWarnings.length ?? null,
   ],
   ['cairn_disk_size_bytes', 'Size of the disk in its newest revision', ({ sizeBytes }) => sizeBytes],
   [

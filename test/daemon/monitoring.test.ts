@@ -165,7 +165,10 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   'a revision is distrusted': { overview: disk({ distrusted: 1 }), alerts: { 'CairnDistrusted warning': 1 } },
   'a backup noticed something': {
     overview: disk({
-      lastBackup: { ...(well.disks[0]?.lastBackup ?? never()), warnings: ['no ext4 any more'] },
+      lastBackup: {
+        ...(well.disks[0]?.lastBackup ?? never()),
+        earlyWarnings: [{ kind: 'filesystem-vanished', message: 'no ext4 any more' }],
+      },
     }),
     alerts: { 'CairnEarlyWarning warning': 1 },
   },

@@ -34,6 +34,7 @@ function healthyDisk(disk: string, at = AT): DiskOverview {
       readBytes: 8 * 1024 ** 3,
       changedBytes: 3_000_000,
       storedBytes: 1_000_000,
+      earlyWarnings: [],
       warnings: [],
     },
     lastScrub: { at: before(at, 9 * DAY_MS), recordsDamaged: 0 },
