@@ -197,6 +197,8 @@ function holdOfAll({ holds }: Overview): Problem[] {
     );
 }
 
+/** Sentences of others lose their full stop, since more may follow. */
 function problem(severity: Severity, what: string, disk: string | null, text: string): Problem {
-  return { key: disk === null ? what : `${what}:${disk}`, severity, disk, text };
+  const clause = text.replace(/\.$/, '');
+  return { key: disk === null ? what : `${what}:${disk}`, severity, disk, text: clause };
 }

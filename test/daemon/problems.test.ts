@@ -138,8 +138,12 @@ describe('somebody should know', () => {
     ],
     [
       'failures',
-      { disks: [disk({ failures: 3, lastFailure: { code: 'IO', message: 'no such device', at: NOW } })] },
-      [/^warning: the last 3 backups failed: no such device/],
+      {
+        disks: [
+          disk({ failures: 3, lastFailure: { code: 'IO', message: 'There is no such device.', at: NOW } }),
+        ],
+      },
+      [/^warning: the last 3 backups failed: There is no such device$/],
     ],
     [
       'distrusted revisions',
