@@ -22,10 +22,6 @@ const METRICS_KEYS = ['listen', 'listen-anywhere', 'textfile'] as const;
 const LISTEN_HINT = 'Write an address and a port: “127.0.0.1:9477” or “[::1]:9477”.';
 const PORT_MAX = 65_535;
 
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
-LOOPBACK.addAddress('::1', 'ipv6');
-
 /** @throws {CairnError} CONFIG_INVALID */
 export function readMetrics(document: Document, entry: Entry): MetricsConfig {
   const says = byKey(document.under(entry, METRICS_KEYS));
@@ -59,8 +55,12 @@ function readListen(entry: Entry, isAnywhere: boolean): ListenAddress {
 }
 
 function isLoopback(host: string): boolean {
-  if (isIPv4(host)) return LOOPBACK.check(host, 'ipv4');
-  return isIPv6(host) ? LOOPBACK.check(host, 'ipv6') : host === 'localhost';
+  if (host === 'localhost') return true;
+  const loopback = new BlockList();
+  loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+  loopback.addAddress('::1', 'ipv6');
+  if (isIPv4(host)) return loopback.check(host, 'ipv4');
+  return isIPv6(host) && loopback.check(host, 'ipv6');
 }
 
 function readTextfile(entry: Entry): string {

@@ -4,13 +4,13 @@
  *  It holds no state that a restart would have to bring back: what is due comes from the revisions, failures from the
  *  disks' logs, holds and messages from files. Children end with it, and what they had stored is taken over by the next
  *  backup. */
-import { readdirSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import { diskName } from '../base/ids.js';
 import type { Logger } from '../base/log.js';
 import { VERSION } from '../base/version.js';
 import type { Config } from '../config/config.js';
 import type { JobProgress } from '../native/index.js';
+import { hasRetired } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
 import { type DiskFacts, FactReader } from './facts.js';
 import { type Hold, readHolds } from './holds.js';
@@ -82,7 +82,7 @@ export class Daemon {
       config: () => this.#config,
       holds: () => this.#holds,
       facts: (disk: string) => this.#factsOf(disk),
-      hasRetired: (disk: string) => this.#hasRetired(disk),
+      hasRetired: (disk: string) => hasRetired(repo.layout, diskName(disk)),
     };
     const before = tryStatus(this.#statusFile);
     this.#scheduler = new Scheduler(world, before === null ? new Map() : setbacksOf(before));
@@ -197,14 +197,6 @@ export class Daemon {
     const facts = this.#facts.read(disk);
     this.#seen.set(disk, facts);
     return facts;
-  }
-
-  #hasRetired(disk: string): boolean {
-    try {
-      return readdirSync(this.#repo.layout.retired(diskName(disk))).length > 0;
-    } catch {
-      return false;
-    }
   }
 
   #begin(job: Job): void {

@@ -1,6 +1,7 @@
 /** How full the file system of a repository is, in bytes and in inodes, and when it will be full if it goes on so. */
 import { readFileSync, statfsSync } from 'node:fs';
 import { timestamp } from '../base/clock.js';
+import { parseObject } from '../base/json-object.js';
 import { writeAtomically } from '../repository/durable.js';
 import { appendLines } from '../repository/journal-file.js';
 import type { Layout } from '../repository/layout.js';
@@ -101,12 +102,8 @@ function readSamples(layout: Layout): Sample[] {
 }
 
 function parseSample(line: string): Sample | null {
-  try {
-    const { time, freeBytes, freeInodes } = JSON.parse(line);
-    const atMs = Date.parse(time);
-    const isRight = Number.isFinite(atMs) && Number.isFinite(freeBytes);
-    return isRight ? { atMs, freeBytes, freeInodes: Number.isFinite(freeInodes) ? freeInodes : null } : null;
-  } catch {
-    return null;
-  }
+  const { time, freeBytes, freeInodes } = parseObject(line) ?? {};
+  const atMs = Date.parse(String(time));
+  if (!Number.isFinite(atMs) || typeof freeBytes !== 'number') return null;
+  return { atMs, freeBytes, freeInodes: typeof freeInodes === 'number' ? freeInodes : null };
 }

@@ -2,6 +2,7 @@
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { CairnError } from '../base/errors.js';
+import { parseObject } from '../base/json-object.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import { writeAtomically } from '../repository/durable.js';
@@ -44,7 +45,7 @@ export function readStatus(file: string): Status | null {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw systemError(`${visible(file)} cannot be read`, cause);
   }
-  const status = parsed(text);
+  const status = parseObject(text) as Partial<Status> | null;
   if (typeof status?.format === 'number' && status.format > FORMAT)
     throw new CairnError('FORMAT_TOO_NEW', `${visible(file)} was written by a later version of cairn.`);
   const isStatus =
@@ -74,13 +75,5 @@ export function tryStatus(file: string): Status | null {
   } catch (error) {
     if (error instanceof CairnError) return null;
     throw error;
-  }
-}
-
-function parsed(text: string): Partial<Status> | null {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }

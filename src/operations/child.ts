@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Duplex, Readable } from 'node:stream';
+import { parseObject } from '../base/json-object.js';
 import { withoutService } from '../base/systemd-notify.js';
 import type { JobProgress } from '../native/index.js';
 
@@ -71,13 +72,4 @@ function collected(stream: Readable | null, lengthMax = Number.POSITIVE_INFINITY
     text = (text + chunk).slice(-lengthMax);
   });
   return () => text;
-}
-
-function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const parsed: unknown = JSON.parse(text);
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
 }

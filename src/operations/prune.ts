@@ -1,11 +1,11 @@
 /** Retention: taking expired tags off, and removing revisions that have none left. */
-import { readdirSync } from 'node:fs';
 import { systemClock } from '../base/clock.js';
 import { CairnError } from '../base/errors.js';
 import { type DiskName, isRevisionId } from '../base/ids.js';
 import type { Schedule } from '../base/schedule.js';
 import { type DiskLock, readState, retireRevisions, writeState } from '../native/index.js';
 import { type Decision, retention } from '../policy/retention.js';
+import { hasRetired } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
 import { type CollectedDisk, type CollectOptions, collectDisk } from './collect.js';
 import { forEachDisk } from './each-disk.js';
@@ -72,7 +72,7 @@ export async function prune(repo: Repository, options: PruneOptions): Promise<Pr
     const decisions = await pruneDisk(repo, disk, schedule, options);
     note(outcome, disk, decisions);
     const removed = decisions.filter(({ goes }) => goes).map(({ row }) => row.revision);
-    if (options.collect !== false && (removed.length > 0 || hasRetired(repo, disk)))
+    if (options.collect !== false && (removed.length > 0 || hasRetired(repo.layout, disk)))
       await giveBack(repo, disk, options, removed, outcome);
   });
   return outcome;
@@ -147,13 +147,4 @@ function afterRemoving(removed: number, error: unknown): unknown {
   const many = removed === 1 ? '1 revision was' : `${removed} revisions were`;
   const message = `${many} removed, but the space did not come back: ${error.message}`;
   return new CairnError(error.code, message, { hint: error.hint, cause: error });
-}
-
-/** Whether revisions that were removed before wait for a collect. */
-function hasRetired(repo: Repository, disk: DiskName): boolean {
-  try {
-    return readdirSync(repo.layout.retired(disk)).length > 0;
-  } catch {
-    return false;
-  }
 }

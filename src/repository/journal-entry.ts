@@ -1,4 +1,5 @@
 /** One line of log.jsonl. */
+import { parseObject } from '../base/json-object.js';
 import type { Author } from './author.js';
 
 /** What else it holds depends on the operation: `revision`, `tags`, counters … */
@@ -33,13 +34,4 @@ export function isTime(value: unknown): value is string {
 /** Whether the line was written by another operation, which found this one dead. */
 export function tellsOfDeath({ event, error }: JournalEntry): boolean {
   return event === 'failed' && (error as { code?: unknown } | null | undefined)?.code === INTERRUPTED;
-}
-
-function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const parsed: unknown = JSON.parse(text);
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
 }

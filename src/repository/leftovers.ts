@@ -47,3 +47,12 @@ function numberOf(name: string): number | null {
   const [, digits] = /^(\d{8,10})\.seg$/.exec(name) ?? [];
   return digits === undefined ? null : Number(digits);
 }
+
+/** Whether revisions that were removed wait for a collect to give their space back. */
+export function hasRetired(layout: Layout, disk: DiskName): boolean {
+  try {
+    return readdirSync(layout.retired(disk)).length > 0;
+  } catch {
+    return false;
+  }
+}

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import { isRevisionId, type RevisionId } from '../base/ids.js';
+import { parseObject } from '../base/json-object.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 
@@ -23,7 +24,7 @@ export function readChangedExtents(file: string): ChangedExtents {
       hint: EXAMPLE,
     });
   };
-  const { from, extents } = parsed(textOf(file)) ?? refuse('the file is no JSON object');
+  const { from, extents } = parseObject(textOf(file)) ?? refuse('the file is no JSON object');
   if (typeof from !== 'string' || !isRevisionId(from)) return refuse('“from” is not the id of a revision');
   if (!Array.isArray(extents)) return refuse('“extents” is not a list');
   for (const [index, extent] of extents.entries()) {
@@ -44,17 +45,6 @@ function textOf(file: string): string {
         cause,
       });
     throw systemError(`The changed extents in ${visible(file)} cannot be read`, cause);
-  }
-}
-
-function parsed(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : null;
-  } catch {
-    return null;
   }
 }
 

@@ -9,7 +9,8 @@ import { Scheduler } from '../../src/daemon/scheduler.js';
 import { offsetOf, pointBefore } from '../../src/policy/due.js';
 import { retention } from '../../src/policy/retention.js';
 import { Random, runSeed } from '../mount/random.js';
-import { configOf, DAY_MS, diskConfig, FakeWorld, HOUR_MS, MINUTE_MS, revisionOf } from './world.js';
+import { revisionOf } from '../policy/revision.js';
+import { configOf, DAY_MS, diskConfig, FakeWorld, HOUR_MS, MINUTE_MS } from './world.js';
 
 const DISKS = Number(process.env['CAIRN_TEST_MONTH_DISKS'] ?? 60);
 /** Enough for each disk to have a backup and a prune an hour, of which the steps make minutes. */

@@ -5,7 +5,8 @@ import { type FinishedBackup, NO_HISTORY } from '../../src/daemon/facts.js';
 import type { Job } from '../../src/daemon/plan.js';
 import { Scheduler } from '../../src/daemon/scheduler.js';
 import { offsetOf } from '../../src/policy/due.js';
-import { configOf, DAY_MS, diskConfig, FakeWorld, HOUR_MS, MINUTE_MS, revisionOf } from './world.js';
+import { revisionOf } from '../policy/revision.js';
+import { configOf, DAY_MS, diskConfig, FakeWorld, HOUR_MS, MINUTE_MS } from './world.js';
 
 const NOON_MS = Date.parse('2026-11-24T12:00:00Z');
 const HOURLY: Schedule = {

@@ -31,29 +31,6 @@ export function configOf(disks: readonly DiskConfig[], more: Partial<Config> = {
   };
 }
 
-/** A revision with the fields that rules look at. */
-export function revisionOf(
-  disk: string,
-  sequence: number,
-  takenMs: number,
-  tags: readonly string[],
-  more: Partial<RevisionRow> = {},
-): RevisionRow {
-  return {
-    disk,
-    revision: `r${sequence}`,
-    sequence,
-    createdAt: new Date(takenMs).toISOString(),
-    sizeBytes: 1,
-    storedBytes: 1,
-    tags,
-    trust: 'trusted',
-    protected: false,
-    consistency: 'live',
-    ...more,
-  };
-}
-
 /** Facts that tests put in place of each other. */
 export class FakeWorld implements World {
   holding: Hold[] = [];

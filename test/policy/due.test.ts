@@ -6,6 +6,7 @@ import { forecast } from '../../src/policy/forecast.js';
 import { quietUntil } from '../../src/policy/quiet.js';
 import { retention } from '../../src/policy/retention.js';
 import { serviceLevel } from '../../src/policy/service-level.js';
+import { revisionOf } from './revision.js';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -25,19 +26,7 @@ const MONDAY_MS = Date.parse('2026-11-23T00:00:00Z');
 let sequence = 0;
 function row(takenMs: number, tags: readonly string[], more: Partial<RevisionRow> = {}): RevisionRow {
   sequence += 1;
-  return {
-    disk: 'vm1',
-    revision: `r${sequence}`,
-    sequence,
-    createdAt: new Date(takenMs).toISOString(),
-    sizeBytes: 1,
-    storedBytes: 1,
-    tags,
-    trust: 'trusted',
-    protected: false,
-    consistency: 'live',
-    ...more,
-  };
+  return revisionOf('vm1', sequence, takenMs, tags, more);
 }
 
 function dueAt(nowMs: number, rows: readonly RevisionRow[]): string[] {

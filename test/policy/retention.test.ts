@@ -3,6 +3,7 @@ import type { RevisionRow } from '../../src/base/revision-row.js';
 import type { Schedule } from '../../src/base/schedule.js';
 import { type Decision, retention } from '../../src/policy/retention.js';
 import { Random, runSeed } from '../mount/random.js';
+import { revisionOf } from './revision.js';
 
 const HOUR_MS = 3_600_000;
 const NOW_MS = Date.parse('2026-11-21T00:00:00Z');
@@ -16,19 +17,8 @@ const SCHEDULE: Schedule = {
 };
 
 function row(ageHours: number, tags: readonly string[], more: Partial<RevisionRow> = {}): RevisionRow {
-  return {
-    disk: 'vm1',
-    revision: `r${String(10_000 - ageHours).padStart(5, '0')}`,
-    sequence: 10_000 - ageHours,
-    createdAt: new Date(NOW_MS - ageHours * HOUR_MS).toISOString(),
-    sizeBytes: 1,
-    storedBytes: 1,
-    tags,
-    trust: 'trusted',
-    protected: false,
-    consistency: 'live',
-    ...more,
-  };
+  const revision = `r${String(10_000 - ageHours).padStart(5, '0')}`;
+  return revisionOf('vm1', 10_000 - ageHours, NOW_MS - ageHours * HOUR_MS, tags, { revision, ...more });
 }
 
 /** Ages of those that go, and what stays on the others. */

@@ -1,5 +1,6 @@
 /** What people are told, and the form in which it waits for its delivery. Plain data that survives JSON; no secret is ever
  *  in it. */
+import { parseObject } from '../../base/json-object.js';
 import { visible } from '../../base/visible.js';
 import type { CarriedKind } from '../../config/notifications.js';
 
@@ -88,12 +89,8 @@ export function programDocument(message: Message): string {
 
 /** Null unless it is one. */
 export function parseMessage(text: string): Message | null {
-  try {
-    const value = JSON.parse(text);
-    return isMessage(value) ? value : null;
-  } catch {
-    return null;
-  }
+  const value = parseObject(text);
+  return isMessage(value) ? value : null;
 }
 
 function isMessage(value: unknown): value is Message {

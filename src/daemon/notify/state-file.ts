@@ -2,6 +2,7 @@
  *  damaged one counts as none. */
 import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { parseObject } from '../../base/json-object.js';
 import { systemError } from '../../base/system-error.js';
 import { visible } from '../../base/visible.js';
 import { writeDurably } from '../../repository/durable.js';
@@ -16,12 +17,7 @@ export function readState(file: string): Readonly<Record<string, unknown>> {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return {};
     throw systemError(`${visible(file)} cannot be read`, cause);
   }
-  try {
-    const value = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? value : {};
-  } catch {
-    return {};
-  }
+  return parseObject(text) ?? {};
 }
 
 /** The objects in a list of such a file. */

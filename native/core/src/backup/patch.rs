@@ -204,23 +204,9 @@ mod tests {
 
     use super::*;
     use crate::random::Numbers;
-    use crate::source::rbd_diff::DiffError;
 
     const BLOCK: u64 = 64;
     const PIECE: u64 = 4 * BLOCK;
-
-    struct Bytes(Vec<u8>);
-
-    impl Input for Bytes {
-        type Error = DiffError;
-
-        fn fill(&mut self, into: &mut [u8]) -> Result<usize, DiffError> {
-            let len = into.len().min(self.0.len());
-            into[..len].copy_from_slice(&self.0[..len]);
-            self.0.drain(..len);
-            Ok(len)
-        }
-    }
 
     #[derive(Debug)]
     struct Change {
@@ -229,7 +215,7 @@ mod tests {
         is_zero: bool,
     }
 
-    fn written(size: u64, changes: &[Change]) -> Bytes {
+    fn written(size: u64, changes: &[Change]) -> Vec<u8> {
         let mut bytes = b"rbd diff v1\ns".to_vec();
         bytes.extend(size.to_le_bytes());
         for Change { offset, bytes: data, is_zero } in changes {
@@ -241,12 +227,13 @@ mod tests {
             }
         }
         bytes.push(b'e');
-        Bytes(bytes)
+        bytes
     }
 
     /// Applies a diff to `before` by its patches, and checks what they promise of themselves.
     fn patched(before: &[u8], size: u64, changes: &[Change]) -> Vec<u8> {
-        let mut input = written(size, changes);
+        let written = written(size, changes);
+        let mut input = &written[..];
         let diff = RbdDiff::open(&mut input).unwrap();
         let mut patches = Patches::new(diff, before.len() as u64, BLOCK, PIECE);
         let mut image = before.to_vec();
@@ -280,7 +267,7 @@ mod tests {
                 }
             }
         }
-        assert!(input.0.is_empty(), "all of it is read");
+        assert!(input.is_empty(), "all of it is read");
         let shorter = (before.len() as u64).min(size);
         if before.len() as u64 != size && !shorter.is_multiple_of(BLOCK) {
             assert!(seen.contains(&(shorter / BLOCK)), "the block at the shorter end changes its length");
@@ -300,7 +287,8 @@ mod tests {
             change(215, 3, false, 2),
             change(900, 1, false, 3),
         ];
-        let mut input = written(1000, &changes);
+        let written = written(1000, &changes);
+        let mut input = &written[..];
         let diff = RbdDiff::open(&mut input).unwrap();
         let mut patches = Patches::new(diff, 1000, BLOCK, PIECE);
         let mut buffer = vec![0; PIECE as usize];

@@ -90,6 +90,16 @@ pub trait Input {
     fn fill(&mut self, into: &mut [u8]) -> Result<usize, Self::Error>;
 }
 
+/// A diff that is there as a whole.
+impl Input for &[u8] {
+    type Error = DiffError;
+
+    fn fill(&mut self, into: &mut [u8]) -> Result<usize, DiffError> {
+        // It gives what it has and never fails.
+        std::io::Read::read(self, into).map_err(|_| DiffError::Truncated)
+    }
+}
+
 /// A diff that is being read. Holds no bytes of it.
 #[derive(Debug)]
 pub struct RbdDiff {
@@ -266,20 +276,6 @@ fn exactly<I: Input + ?Sized>(input: &mut I, into: &mut [u8]) -> Result<(), I::E
 mod tests {
     use super::*;
 
-    struct Bytes<'a>(&'a [u8]);
-
-    impl Input for Bytes<'_> {
-        type Error = DiffError;
-
-        fn fill(&mut self, into: &mut [u8]) -> Result<usize, DiffError> {
-            let len = into.len().min(self.0.len());
-            let (now, later) = self.0.split_at(len);
-            into[..len].copy_from_slice(now);
-            self.0 = later;
-            Ok(len)
-        }
-    }
-
     /// A diff as rbd writes it, of version 1 or 2.
     struct Writer {
         bytes: Vec<u8>,
@@ -327,7 +323,7 @@ mod tests {
     type Read = (DiffHead, Vec<(DiffRecord, Vec<u8>)>);
 
     fn read(bytes: &[u8]) -> Result<Read, DiffError> {
-        let mut input = Bytes(bytes);
+        let mut input = bytes;
         let mut diff = RbdDiff::open(&mut input)?;
         let mut records = Vec::new();
         loop {
