@@ -138,6 +138,10 @@ export interface NativeBackupParams {
   sourceFd?: number
   /** Bytes that the stream must have. */
   sourceSizeBytes?: number
+  /** The stream is a diff of rbd that leads to this snapshot. */
+  diffTo?: string
+  /** The snapshot that it leads from, of the revision `changes_from`; absent for a diff from nothing. */
+  diffFrom?: string
   /** The revision that `changes` lead from. */
   changesFrom?: string
   /** Offset and length, in turn, of all that may have changed of a file or device; absent reads everything. */

@@ -5,10 +5,12 @@ export interface BackupParams {
   readonly diskDir: string;
   readonly disk: string;
   readonly lock: DiskLock;
-  /** `fd` is a stream, read to its end; with `sizeBytes` exactly that much must come. */
+  /** `fd` is a stream, read to its end; with `sizeBytes` exactly that much must come, with `diff` it is what
+   *  `rbd export-diff` writes. */
   readonly source:
     | { readonly path: string }
-    | { readonly fd: number; readonly sizeBytes?: number | undefined };
+    | { readonly fd: number; readonly sizeBytes?: number | undefined }
+    | { readonly fd: number; readonly diff: Diff };
   /** Goes into `manifest.source` as it is. */
   readonly description: Readonly<Record<string, unknown>>;
   /** `auto` becomes `snapshot` where it was proven that nothing wrote meanwhile, else `live`. */
@@ -32,6 +34,15 @@ export interface BackupParams {
   readonly changedBytes?: readonly number[] | undefined;
   /** Where the source is mounted so that it can be written, for the same. */
   readonly mountedOn?: readonly string[] | undefined;
+}
+
+/** Which diff a stream must be. */
+export interface Diff {
+  /** The snapshot that it leads to. */
+  readonly to: string;
+  /** The newest trusted revision and the snapshot that it was made from; null where the diff says all that the image
+   *  holds. */
+  readonly from: { readonly revision: string; readonly snapshot: string } | null;
 }
 
 /** Something about a disk that a person should look at before it becomes a loss. The revision is whole. */

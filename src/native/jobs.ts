@@ -28,12 +28,7 @@ export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
       {
         diskDir: params.diskDir,
         disk: params.disk,
-        ...('path' in source
-          ? { sourcePath: source.path }
-          : {
-              sourceFd: source.fd,
-              ...(source.sizeBytes === undefined ? {} : { sourceSizeBytes: source.sizeBytes }),
-            }),
+        ...nativeSource(source),
         ...(params.changes === undefined
           ? {}
           : {
@@ -53,6 +48,17 @@ export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
     ),
   );
   return startJob(job, async () => pendingBackup((await job.start()) as NativePending));
+}
+
+function nativeSource(source: BackupParams['source']) {
+  if ('path' in source) return { sourcePath: source.path };
+  const { fd: sourceFd } = source;
+  if ('diff' in source) {
+    const { to: diffTo, from } = source.diff;
+    if (from === null) return { sourceFd, diffTo };
+    return { sourceFd, diffTo, diffFrom: from.snapshot, changesFrom: from.revision };
+  }
+  return source.sizeBytes === undefined ? { sourceFd } : { sourceFd, sourceSizeBytes: source.sizeBytes };
 }
 
 /** Takes a revision and commits it. Resolves when it is on stable storage.

@@ -1,35 +1,29 @@
 /** Taking a revision of a disk. */
 import { CairnError } from '../base/errors.js';
-import { type DiskName, diskName, type TagName, tagName } from '../base/ids.js';
+import { type DiskName, diskName, tagName } from '../base/ids.js';
 import { visible } from '../base/visible.js';
-import type { DiskConfig, Hooks } from '../config/disks.js';
-import {
-  type BackupParams,
-  type BackupResult,
-  type DiskLock,
-  startBackup,
-  startHeldBackup,
-} from '../native/index.js';
+import type { Hooks } from '../config/disks.js';
+import type { BackupResult, DiskLock } from '../native/index.js';
 import { keepCarried } from '../repository/carried.js';
 import { makeDiskDirectory } from '../repository/disk-directory.js';
 import { acquireDisk, type LockOptions } from '../repository/disk-lock.js';
 import { type Details, startOperation } from '../repository/journal.js';
 import { highestSegment } from '../repository/leftovers.js';
 import type { Repository } from '../repository/repository.js';
-import type { ChangedExtents } from '../source/changed-extents.js';
 import { refuseOtherDevice } from '../source/identity.js';
 import { parseSource, type StreamSize } from '../source/parse-source.js';
-import type { OpenSource, Source, SourceDescription } from '../source/source.js';
+import type { Source, SourceDescription } from '../source/source.js';
 import { liesIn } from '../target/mounts.js';
-import { backgroundOf } from './background.js';
+import { checkClaims } from './claims.js';
 import { clearedUp, removeEmpty } from './failed-backup.js';
 import { BackupHooks } from './hooks.js';
-import { type JobOptions, refuseCancelled, runJob, untilCancelled } from './job.js';
-import { methodOf } from './method.js';
+import { refuseCancelled } from './job.js';
+import { FULL_COMPARE_MS_DEFAULT, standingOf } from './method.js';
 import { noteFailed, noteFinished } from './on-disk.js';
-import { untilRestored, type YieldOptions, yielding } from './yielding.js';
+import { type TransferOptions, type Transferred, type Tried, transfer } from './transfer.js';
+import { untilRestored } from './yielding.js';
 
-export interface BackupOptions extends LockOptions, YieldOptions {
+export interface BackupOptions extends LockOptions, TransferOptions {
   readonly disk: string;
   /** Absent: the file or device that the last revision was read from. */
   readonly source?: string | undefined;
@@ -41,12 +35,9 @@ export interface BackupOptions extends LockOptions, YieldOptions {
   readonly newSource?: boolean | undefined;
   /** Commands around it; without them none run. */
   readonly hooks?: Hooks | null | undefined;
-  /** What the revision must be at least; without it, it is what it comes to be. */
-  readonly require?: DiskConfig['require'] | undefined;
-  /** Bytes of the source a second, at most. */
-  readonly readRate?: number | null | undefined;
-  /** What of a file or device may have changed; without it everything is read. */
-  readonly changes?: ChangedExtents | undefined;
+  /** How long what is told of changes is believed before everything is read once more; null for ever, absent for
+   *  `FULL_COMPARE_MS_DEFAULT`. */
+  readonly fullCompareMs?: number | null | undefined;
 }
 
 export interface BackupOutcome extends BackupResult {
@@ -59,9 +50,34 @@ export interface BackupOutcome extends BackupResult {
 
 /** Resolves when the revision, and the catalog's row of it, are on stable storage. A failed or cancelled backup leaves
  *  no revision, and a disk that it would have begun is not there, unless there is sealed work to take over. One that
- *  found no space leaves nothing.
+ *  found no space leaves nothing. Where what a source tells of changes cannot be used, it is done again and reads
+ *  everything.
  *  @throws {CairnError} USAGE | READ_ONLY | LOCKED | FORMAT_TOO_NEW | REFUSED | SOURCE_FAILED | SOURCE_SHORT | NO_SPACE | CANCELLED | IO */
 export async function backup(repo: Repository, options: BackupOptions): Promise<BackupOutcome> {
+  const tried: Tried = { isDiff: false };
+  try {
+    return await attempt(repo, options, tried, null);
+  } catch (error) {
+    if (!tried.isDiff || !(error instanceof CairnError) || error.code !== 'SOURCE_FAILED') throw error;
+    repo.log.warn(
+      { disk: options.disk, reason: error.message },
+      'changes could not be used; reading everything',
+    );
+    return await attempt(
+      repo,
+      options,
+      tried,
+      `what was told of changes could not be used: ${error.message}`,
+    );
+  }
+}
+
+async function attempt(
+  repo: Repository,
+  options: BackupOptions,
+  tried: Tried,
+  whyFull: string | null,
+): Promise<BackupOutcome> {
   const disk = diskName(options.disk);
   const tags = [...new Set((options.tags?.length ? options.tags : ['manual']).map(tagName))];
   repo.requireWritable();
@@ -84,16 +100,18 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
     };
     if (early !== null) compared(early);
     const about = { source: source.spec, tags };
-    const method = methodOf(repo, disk, options.changes);
+    const { fullCompareMs = FULL_COMPARE_MS_DEFAULT } = options;
+    const standing = standingOf(repo, disk, fullCompareMs, Date.now(), whyFull);
     const hooks = new BackupHooks(repo, { ...options, ...about, waitMs, disk, hooks: options.hooks ?? null });
-    const result = await noted(repo, disk, about, hooks, async (gives) => {
+    const { claims, ...result } = await noted(repo, disk, about, hooks, async (gives) => {
       const description = early ?? compared(await inspected(repo, source));
-      const { changes } = method;
-      return await transfer(repo, { disk, lock, source, description, tags, gives, changes }, options);
+      return await transfer(repo, { disk, lock, source, description, tags, gives, standing, tried }, options);
     });
+    const lies =
+      claims === null ? [] : await checkClaims(repo, disk, standing, result.revision, claims, options);
     const unkept = keepCarried(repo.layout);
-    const said = [...warnings, ...result.warnings, ...unkept];
-    return { disk, ...result, source: source.spec, reason: method.reason, warnings: said };
+    const said = [...warnings, ...result.warnings, ...lies, ...unkept];
+    return { disk, ...result, source: source.spec, warnings: said };
   } catch (error) {
     lock.release();
     throw await clearedUp(repo, disk, isNew, segmentsBefore, error);
@@ -188,8 +206,8 @@ async function noted(
   disk: DiskName,
   about: Details,
   hooks: BackupHooks,
-  work: (gives: Hooks['gives']) => Promise<BackupResult>,
-): Promise<BackupResult> {
+  work: (gives: Hooks['gives']) => Promise<Transferred>,
+): Promise<Transferred> {
   const diskDir = repo.diskDir(disk);
   const started = await hooks.whenOthersHaveEnded(() =>
     startOperation(diskDir, 'backup', about, { underLock: true }),
@@ -199,7 +217,8 @@ async function noted(
     const result = await hooks.around(work);
     const unlisted = await refreshed(repo, disk);
     const warnings = [...result.warnings, ...hooks.warnings];
-    const unnoted = noteFinished(started, diskDir, { ...result, warnings, ...ran() });
+    const { claims: _, ...told } = result;
+    const unnoted = noteFinished(started, diskDir, { ...told, warnings, ...ran() });
     return { ...result, warnings: [...warnings, ...unlisted, ...(unnoted === null ? [] : [unnoted])] };
   } catch (error) {
     noteFailed(repo, started, diskDir, error, ran());
@@ -217,72 +236,4 @@ async function refreshed(repo: Repository, disk: DiskName): Promise<string[]> {
     if (!(error instanceof CairnError)) throw error;
     return [`The revision is taken, but not in the catalog yet: ${error.message}`];
   }
-}
-
-interface Transfer {
-  readonly disk: DiskName;
-  readonly lock: DiskLock;
-  readonly source: Source;
-  readonly description: SourceDescription;
-  readonly tags: readonly TagName[];
-  /** What is known of its consistency before it is read. */
-  readonly gives: Hooks['gives'];
-  readonly changes: BackupParams['changes'];
-}
-
-async function transfer(repo: Repository, plan: Transfer, options: BackupOptions): Promise<BackupResult> {
-  const { disk, lock, source, description, tags, gives, changes } = plan;
-  const opened = await source.open();
-  try {
-    const { native, consistency } = opened;
-    if (changes !== undefined && !('path' in native))
-      throw new CairnError('USAGE', 'What comes as a stream is read to its end, whatever has changed.', {
-        hint: 'Leave --changed-extents out, or name a file or block device.',
-      });
-    const params: BackupParams = {
-      diskDir: repo.diskDir(disk),
-      disk,
-      lock,
-      source: native,
-      description,
-      consistency: gives ?? consistency,
-      tags,
-      changes,
-      require: options.require ?? undefined,
-      readRate: options.readRate ?? undefined,
-      ...backgroundOf(repo, disk, description),
-    };
-    const { result, warnings } = await yielding(repo, options, (watch, jobOptions) =>
-      opened.confirmed === undefined
-        ? runJob(() => watch(startBackup(params)), jobOptions)
-        : transferConfirmed(() => watch(startHeldBackup(params)), opened.confirmed, jobOptions),
-    );
-    return { ...result, warnings: [...result.warnings, ...warnings] };
-  } finally {
-    await opened.close();
-  }
-}
-
-/** Commits only when the source says that its bytes are good. */
-async function transferConfirmed(
-  start: () => ReturnType<typeof startHeldBackup>,
-  confirmed: NonNullable<OpenSource['confirmed']>,
-  options: JobOptions,
-): Promise<BackupResult> {
-  let pending: Awaited<ReturnType<ReturnType<typeof startHeldBackup>['result']>>;
-  try {
-    pending = await runJob(start, options);
-  } catch (error) {
-    // Too few bytes are the consequence; why the command stopped is the cause, if it knows.
-    if (error instanceof CairnError && error.code === 'SOURCE_SHORT')
-      await untilCancelled(confirmed(), options.signal);
-    throw error;
-  }
-  try {
-    await untilCancelled(confirmed(), options.signal);
-  } catch (error) {
-    await pending.abort();
-    throw error;
-  }
-  return await pending.commit();
 }

@@ -98,9 +98,13 @@ async function sourceOf(
       hint: `Name a file or device with --source, or compare by hand: cairn restore ${row.disk}@${row.revision} - | cmp - <file>`,
     });
   }
-  await source.inspect();
-  const opened = await source.open();
-  await opened.close();
-  if ('path' in opened.native) return { spec: source.spec, path: opened.native.path };
-  throw new Error('a repeatable source has no path');
+  const { path } = await source.inspect();
+  if (typeof path === 'string') return { spec: source.spec, path };
+  throw new CairnError(
+    'USAGE',
+    `${visible(source.spec)} cannot be read at offsets, so nothing is compared.`,
+    {
+      hint: 'Each backup of such a source compares a random part by itself.',
+    },
+  );
 }

@@ -1,9 +1,10 @@
-/** Source specs: a path, `file:<path>`, `exec:<command>`, `stream:-`. */
+/** Source specs: a path, `file:<path>`, `exec:<command>`, `stream:-`, `rbd:<pool>/<image>`. */
 import { existsSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
 import { ExecSource } from './exec-source.js';
 import { PathSource } from './path-source.js';
+import { RbdSource } from './rbd/rbd-source.js';
 import type { Source } from './source.js';
 import { StreamSource } from './stream-source.js';
 
@@ -21,22 +22,28 @@ export function parseSource(spec: string, size?: StreamSize): Source {
       return streamSource(rest, size);
     case 'file':
       return pathSource(rest, size);
+    case 'rbd':
+      refuseSize(size, 'An image of Ceph');
+      return new RbdSource(rest);
     case undefined:
       return pathSource(spec, size);
     default:
       if (existsSync(spec)) return pathSource(spec, size);
       throw new CairnError('USAGE', `“${visible(scheme)}:” is not a known kind of source.`, {
-        hint: `Write a path, file:<path>, exec:<command> or stream:-; for a file of that name, ./${visible(spec)}.`,
+        hint: `Write a path, file:<path>, exec:<command>, rbd:<pool>/<image> or stream:-; for a file of that name, ./${visible(spec)}.`,
       });
   }
 }
 
 function pathSource(file: string, size: StreamSize | undefined): Source {
   if (file === '') throw new CairnError('USAGE', 'The source file: names no path.');
-  if (size !== undefined) {
-    throw new CairnError('USAGE', 'A file or device knows its own size.', { hint: 'Leave --size out.' });
-  }
+  refuseSize(size, 'A file or device');
   return new PathSource(file);
+}
+
+function refuseSize(size: StreamSize | undefined, what: string): void {
+  if (size === undefined) return;
+  throw new CairnError('USAGE', `${what} knows its own size.`, { hint: 'Leave --size out.' });
 }
 
 function execSource(command: string, size: StreamSize | undefined): Source {

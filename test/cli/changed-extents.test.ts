@@ -130,7 +130,7 @@ test('a stream takes no changes, and a file of them must be there', async () => 
   const { cli, first } = await makeLab();
   const told = tell(cli, first, []);
   const stream = await cli.failure(['backup', 'vm1', '--source', 'exec:echo x', '--changed-extents', told]);
-  expect(stream).toMatchObject({ exitCode: 2, message: expect.stringContaining('stream') });
+  expect(stream).toMatchObject({ exitCode: 2, message: expect.stringContaining('file or block device') });
   expect(await cli.failure(['backup', 'vm1', '--changed-extents', '/nonexistent.json'])).toMatchObject({
     exitCode: 2,
   });

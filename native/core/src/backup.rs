@@ -59,8 +59,26 @@ pub enum Source {
     Diff {
         /// Where it comes from.
         stream: StreamSource,
-        /// The revision that it leads from, which must be the newest trusted one.
-        from: RevisionId,
+        /// What it must lead from.
+        from: DiffFrom,
+        /// The snapshot that it must lead to.
+        to: String,
+        /// That snapshot, to compare random parts with; without it the revision stays unverified.
+        sample: Option<PathSource>,
+    },
+}
+
+/// What a diff leads from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiffFrom {
+    /// From nothing: what it leaves out is zeros.
+    Nothing,
+    /// From a revision, which must be the newest trusted one.
+    Revision {
+        /// Its id.
+        revision: RevisionId,
+        /// The snapshot that it was made from.
+        snapshot: String,
     },
 }
 
@@ -171,7 +189,7 @@ pub fn prepare(
     let sealing = if params.threads == 1 { Sealing::Inline } else { Sealing::InBackground };
     let mut writer = RecordWriter::new(disk, before.highest, Arc::clone(&known), sealing)
         .sealing_at(disk.segment_len_target());
-    if matches!(params.source, Source::Stream(_)) {
+    if !params.source.can_be_read_again() && params.source.from().is_none() {
         // Halfway through a stream there is no way back. A diff reads no more of a map than it changes; where
         // that is damaged the whole source must be read.
         let damage = before.parent.as_ref().and_then(|parent| read_map(&records, parent).err());
@@ -305,8 +323,18 @@ impl Source {
     /// The revision that it says the difference to.
     fn from(&self) -> Option<&RevisionId> {
         match self {
-            Source::Changes { from, .. } | Source::Diff { from, .. } => Some(from),
-            Source::Path(_) | Source::Stream(_) => None,
+            Source::Changes { from, .. }
+            | Source::Diff { from: DiffFrom::Revision { revision: from, .. }, .. } => Some(from),
+            Source::Path(_) | Source::Stream(_) | Source::Diff { from: DiffFrom::Nothing, .. } => None,
+        }
+    }
+
+    /// What random parts of the revision are compared with. `None` where nothing can be read a second time.
+    fn comparable(&self) -> Option<&PathSource> {
+        match self {
+            Source::Path(source) | Source::Changes { source, .. } => Some(source),
+            Source::Diff { sample, .. } => sample.as_ref(),
+            Source::Stream(_) => None,
         }
     }
 }

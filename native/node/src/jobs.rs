@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cairn_core::backup::{self, Background, BackupParams, Pending, Source, Taken};
+use cairn_core::backup::{self, Background, BackupParams, DiffFrom, Pending, Source, Taken};
 use cairn_core::collect::{self, CollectParams};
 use cairn_core::compare::{self, Coverage};
 use cairn_core::disk::Disk;
@@ -56,6 +56,10 @@ pub struct NativeBackupParams {
     pub source_fd: Option<i32>,
     /// Bytes that the stream must have.
     pub source_size_bytes: Option<f64>,
+    /// The stream is a diff of rbd that leads to this snapshot.
+    pub diff_to: Option<String>,
+    /// The snapshot that it leads from, of the revision `changes_from`; absent for a diff from nothing.
+    pub diff_from: Option<String>,
     /// The revision that `changes` lead from.
     pub changes_from: Option<String>,
     /// Offset and length, in turn, of all that may have changed of a file or device; absent reads everything.
@@ -440,7 +444,15 @@ fn open_source(params: &NativeBackupParams) -> Result<Source> {
         }
         (None, Some(fd)) => {
             let size_bytes = params.source_size_bytes.map(to_size).transpose()?;
-            Ok(Source::Stream(StreamSource::new(duplicate(fd)?, size_bytes)))
+            let stream = StreamSource::new(duplicate(fd)?, size_bytes);
+            let Some(to) = params.diff_to.clone() else { return Ok(Source::Stream(stream)) };
+            let from = match (&params.changes_from, &params.diff_from) {
+                (Some(revision), Some(snapshot)) => {
+                    DiffFrom::Revision { revision: parse_revision(revision)?, snapshot: snapshot.clone() }
+                }
+                _ => DiffFrom::Nothing,
+            };
+            Ok(Source::Diff { stream, from, to, sample: None })
         }
         _ => Err(Error::InvalidArgument("a source has either a path or a descriptor".into())),
     }

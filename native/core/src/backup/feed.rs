@@ -15,7 +15,7 @@ use crate::source::rbd_diff::{Input, RbdDiff};
 use crate::source::{Ahead, AlignedBuffer, CacheGuard, PathSource, StreamSource};
 
 use super::patch::{Patch, Patches};
-use super::{Source, changes};
+use super::{DiffFrom, Source, changes};
 
 /// Bytes that one piece has at most, unless a block is larger.
 const PIECE_LEN: u64 = 1024 * 1024;
@@ -121,11 +121,16 @@ impl<'a> Feed<'a> {
                 let extents = changes::rounded(extents, block_size, size_before, source.size_bytes());
                 Reader::Changes { source, extents: extents.into() }
             }
-            Source::Diff { stream, .. } => {
+            Source::Diff { stream, from, to, .. } => {
                 let check = || control.check();
                 let diff = RbdDiff::open(&mut Incoming { stream, check: &check })?;
+                let snapshot = match from {
+                    DiffFrom::Nothing => None,
+                    DiffFrom::Revision { snapshot, .. } => Some(snapshot.as_str()),
+                };
+                diff.head().require(snapshot, to)?;
                 let piece_len = PIECE_LEN.max(block_size);
-                let patches = Patches::new(diff, size_before, block_size, piece_len);
+                let patches = Patches::new(diff, size_before, block_size, piece_len, snapshot.is_none());
                 Reader::Diff { source: stream, patches }
             }
         };

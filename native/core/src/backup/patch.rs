@@ -37,6 +37,10 @@ pub(super) struct Patches {
     pending: Option<Extent>,
     /// The block that holds the shorter of both ends of the image, where it is cut or filled up by that.
     boundary: Option<u64>,
+    /// Where the diff says all that the image holds: the end of its last extent, beyond which a gap is zeros.
+    told: Option<u64>,
+    /// What comes after such a gap.
+    after_gap: Option<Extent>,
     ended: bool,
 }
 
@@ -47,13 +51,21 @@ struct Extent {
 }
 
 impl Patches {
-    /// `size_before` is that of the parent's image. `piece_len` is a multiple of `block_size`.
-    pub(super) fn new(diff: RbdDiff, size_before: u64, block_size: u64, piece_len: u64) -> Self {
+    /// `size_before` is that of the parent's image. `piece_len` is a multiple of `block_size`. With `is_whole` the diff
+    /// leads from nothing: what it leaves out is zeros, whatever the parent has there.
+    pub(super) fn new(
+        diff: RbdDiff,
+        size_before: u64,
+        block_size: u64,
+        piece_len: u64,
+        is_whole: bool,
+    ) -> Self {
         let size_after = diff.head().size_bytes;
         let shorter = size_before.min(size_after);
         let is_cut = size_before != size_after && !shorter.is_multiple_of(block_size);
         let boundary = is_cut.then_some(shorter / block_size);
-        Self { diff, block_size, piece_len, pending: None, boundary, ended: false }
+        let told = is_whole.then_some(0);
+        Self { diff, block_size, piece_len, pending: None, boundary, told, after_gap: None, ended: false }
     }
 
     /// Bytes of the image afterwards.
@@ -146,7 +158,7 @@ impl Patches {
 
     /// The extent that is under way, or the next one that is not empty; `None` at the end.
     fn extent<I: Input + ?Sized>(&mut self, input: &mut I) -> Result<Option<Extent>, I::Error> {
-        if let Some(extent) = self.pending.take() {
+        if let Some(extent) = self.pending.take().or_else(|| self.after_gap.take()) {
             return Ok(Some(extent));
         }
         while !self.ended {
@@ -155,9 +167,16 @@ impl Patches {
                 DiffRecord::Zero(range) => Extent { range, is_zero: true },
                 DiffRecord::End => {
                     self.ended = true;
-                    break;
+                    let size = self.size_bytes();
+                    Extent { range: size..size, is_zero: true }
                 }
             };
+            let gap = self.told.map(|told| told..extent.range.start).filter(|gap| !gap.is_empty());
+            self.told = self.told.map(|_| extent.range.end);
+            if let Some(range) = gap {
+                self.after_gap = (!extent.range.is_empty()).then_some(extent);
+                return Ok(Some(Extent { range, is_zero: true }));
+            }
             if !extent.range.is_empty() {
                 return Ok(Some(extent));
             }
@@ -231,11 +250,11 @@ mod tests {
     }
 
     /// Applies a diff to `before` by its patches, and checks what they promise of themselves.
-    fn patched(before: &[u8], size: u64, changes: &[Change]) -> Vec<u8> {
+    fn patched(before: &[u8], size: u64, changes: &[Change], is_whole: bool) -> Vec<u8> {
         let written = written(size, changes);
         let mut input = &written[..];
         let diff = RbdDiff::open(&mut input).unwrap();
-        let mut patches = Patches::new(diff, before.len() as u64, BLOCK, PIECE);
+        let mut patches = Patches::new(diff, before.len() as u64, BLOCK, PIECE, is_whole);
         let mut image = before.to_vec();
         image.resize(size as usize, 0);
         let mut seen = BTreeSet::new();
@@ -290,7 +309,7 @@ mod tests {
         let written = written(1000, &changes);
         let mut input = &written[..];
         let diff = RbdDiff::open(&mut input).unwrap();
-        let mut patches = Patches::new(diff, 1000, BLOCK, PIECE);
+        let mut patches = Patches::new(diff, 1000, BLOCK, PIECE, false);
         let mut buffer = vec![0; PIECE as usize];
         let mut all = Vec::new();
         while let Some(patch) = patches.next(&mut input, &mut buffer).unwrap() {
@@ -335,13 +354,14 @@ mod tests {
                 ));
                 at = offset + len;
             }
-            let mut expected = before.clone();
+            let is_whole = numbers.below(4) == 0;
+            let mut expected = if is_whole { Vec::new() } else { before.clone() };
             expected.resize(size as usize, 0);
             for Change { offset, bytes, .. } in &changes {
                 expected[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(bytes);
             }
-            let image = patched(&before, size, &changes);
-            assert_eq!(image, expected, "seed {seed}, round {round}: {changes:?}");
+            let image = patched(&before, size, &changes, is_whole);
+            assert_eq!(image, expected, "seed {seed}, round {round}, whole {is_whole}: {changes:?}");
         }
     }
 }

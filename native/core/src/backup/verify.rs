@@ -31,14 +31,14 @@ pub(super) fn compare(
     threads: usize,
     control: &Control,
 ) -> Result<Comparison> {
-    let (path, coverage) = match source {
-        Source::Path(path) => (path, Coverage::Share(SHARE)),
-        Source::Changes { source, .. } => (source, Coverage::Pieces(PIECES)),
-        Source::Stream(_) | Source::Diff { .. } => {
-            return Ok(unverified("a stream cannot be read a second time".to_owned()));
-        }
+    let Some(original) = source.comparable() else {
+        return Ok(unverified("a stream cannot be read a second time".to_owned()));
     };
-    let compared = compare::run(image, path, coverage, threads, control);
+    let coverage = match source {
+        Source::Path(_) | Source::Stream(_) => Coverage::Share(SHARE),
+        Source::Changes { .. } | Source::Diff { .. } => Coverage::Pieces(PIECES),
+    };
+    let compared = compare::run(image, original, coverage, threads, control);
     // Whoever watches has seen all of the disk read.
     control.set_total(Some(image.geometry().size_bytes()));
     control.set_done(image.geometry().size_bytes());
@@ -53,7 +53,10 @@ pub(super) fn compare(
     };
     let (verdict, reason) = if compared.differing_bytes == 0 {
         (Verdict::Passed, None)
-    } else if witness.is_some_and(|witness| witness.nothing_wrote(path)) {
+    } else if matches!(source, Source::Diff { .. }) {
+        let reason = "it differs from the snapshot that it was made from";
+        (Verdict::Failed, Some(reason.to_owned()))
+    } else if witness.is_some_and(|witness| witness.nothing_wrote(original)) {
         let reason = "it differs from its source, to which nothing wrote meanwhile";
         (Verdict::Failed, Some(reason.to_owned()))
     } else {

@@ -48,6 +48,10 @@ pub enum DiffError {
     Outside,
     #[error("bytes come after its end")]
     Trailing,
+    #[error("it leads from another snapshot than it was asked to")]
+    From,
+    #[error("it leads to another snapshot than it was asked to")]
+    To,
 }
 
 impl From<DiffError> for crate::Error {
@@ -65,6 +69,19 @@ pub struct DiffHead {
     pub to: Option<String>,
     /// Of the image afterwards.
     pub size_bytes: u64,
+}
+
+impl DiffHead {
+    /// Whether it is the diff that was asked for.
+    ///
+    /// # Errors
+    /// [`DiffError::From`] and [`DiffError::To`].
+    pub fn require(&self, from: Option<&str>, to: &str) -> Result<(), DiffError> {
+        if self.from.as_deref() != from {
+            return Err(DiffError::From);
+        }
+        if self.to.as_deref() == Some(to) { Ok(()) } else { Err(DiffError::To) }
+    }
 }
 
 /// What comes next.

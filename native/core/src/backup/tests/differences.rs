@@ -22,7 +22,16 @@ fn changes(lab: &Lab, from: &Taken, extents: &[Range<u64>]) -> Source {
 
 /// A diff as rbd writes it, version 1.
 fn diff(size: u64, extents: &[(u64, Option<&[u8]>, u64)]) -> Vec<u8> {
-    let mut bytes = b"rbd diff v1\nf\x03\0\0\0onet\x03\0\0\0twos".to_vec();
+    with_head(b"rbd diff v1\nf\x03\0\0\0onet\x03\0\0\0twos", size, extents)
+}
+
+/// All that an image holds, as rbd writes it where it is given no snapshot to start from.
+fn whole(size: u64, extents: &[(u64, Option<&[u8]>, u64)]) -> Vec<u8> {
+    with_head(b"rbd diff v1\nt\x03\0\0\0twos", size, extents)
+}
+
+fn with_head(head: &[u8], size: u64, extents: &[(u64, Option<&[u8]>, u64)]) -> Vec<u8> {
+    let mut bytes = head.to_vec();
     bytes.extend(size.to_le_bytes());
     for (offset, data, len) in extents {
         bytes.push(if data.is_some() { b'w' } else { b'z' });
@@ -35,12 +44,20 @@ fn diff(size: u64, extents: &[(u64, Option<&[u8]>, u64)]) -> Vec<u8> {
 }
 
 fn apply(lab: &Lab, from: &Taken, bytes: Vec<u8>) -> Result<Taken> {
+    apply_to(lab, from_one(from), None, bytes)
+}
+
+fn from_one(taken: &Taken) -> DiffFrom {
+    DiffFrom::Revision { revision: taken.manifest.revision.clone(), snapshot: "one".into() }
+}
+
+fn apply_to(lab: &Lab, from: DiffFrom, sample: Option<PathSource>, bytes: Vec<u8>) -> Result<Taken> {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let feeder = std::thread::spawn(move || {
         let _ = std::io::Write::write_all(&mut writer, &bytes);
     });
     let stream = StreamSource::new(reader.into(), None);
-    let source = Source::Diff { stream, from: from.manifest.revision.clone() };
+    let source = Source::Diff { stream, from, to: "two".into(), sample };
     let taken = lab.prepare(source, &Arc::default()).and_then(Pending::commit);
     feeder.join().unwrap();
     taken
@@ -192,4 +209,55 @@ fn any_changes_of_any_disk_are_taken_as_a_full_backup_would() {
         }
         assert!(full(&lab, &bytes).unchanged, "seed {seed}, round {round}");
     }
+}
+
+#[test]
+fn a_diff_from_nothing_takes_all_that_it_leaves_out_for_zeros() {
+    let lab = Lab::new();
+    let mut bytes = noise(1, SIZE);
+    full(&lab, &bytes);
+    bytes.resize(SIZE + 5, 0);
+    bytes[..100].fill(0);
+    bytes[3_000_000..5_000_000].fill(0);
+    bytes[SIZE - 70_000..].fill(0);
+    let extents = [
+        (100, Some(&bytes[100..3_000_000]), 2_999_900),
+        (5_000_000, Some(&bytes[5_000_000..SIZE - 70_000]), SIZE as u64 - 5_070_000),
+    ];
+    let taken = apply_to(&lab, DiffFrom::Nothing, None, whole(SIZE as u64 + 5, &extents)).unwrap();
+    assert_eq!(taken.manifest.reading.method, "full");
+    assert!(taken.manifest.counters.changed_bytes < 2_500_000, "what the parent has is not stored again");
+    assert_eq!(lab.restored(&taken), bytes);
+    assert!(full(&lab, &bytes).unchanged);
+}
+
+#[test]
+fn a_diff_between_other_snapshots_than_it_was_asked_for_leaves_no_revision() {
+    let lab = Lab::new();
+    let before = full(&lab, &noise(1, 1 << 20));
+    let extents = [(0, None, 4096)];
+    let of_nothing = apply(&lab, &before, whole(1 << 20, &extents)).unwrap_err();
+    assert!(of_nothing.to_string().contains("leads from another snapshot"), "{of_nothing}");
+    let of_one = apply_to(&lab, DiffFrom::Nothing, None, diff(1 << 20, &extents)).unwrap_err();
+    assert!(of_one.to_string().contains("leads from another snapshot"), "{of_one}");
+    let to_three = with_head(b"rbd diff v1\nf\x03\0\0\0onet\x05\0\0\0threes", 1 << 20, &extents);
+    let to_three = apply(&lab, &before, to_three).unwrap_err();
+    assert!(to_three.to_string().contains("leads to another snapshot"), "{to_three}");
+    assert_eq!(lab.disk.revisions().unwrap().len(), 1);
+}
+
+#[test]
+fn a_diff_that_leaves_changes_out_is_found_by_comparing_with_its_snapshot() {
+    let lab = Lab::new();
+    let before = full(&lab, &noise(1, SIZE));
+    let after = noise(2, SIZE);
+    std::fs::write(lab.source(), &after).unwrap();
+    let sample = PathSource::open(&lab.source()).ok();
+    let lie = diff(SIZE as u64, &[(0, Some(&after[..2 << 20]), 2 << 20)]);
+    let taken = apply_to(&lab, from_one(&before), sample, lie).unwrap();
+    let verdict = taken.manifest.comparison.as_ref().map(|comparison| comparison.verdict);
+    assert_eq!(verdict, Some(Verdict::Failed));
+    let sample = PathSource::open(&lab.source()).ok();
+    let next = apply_to(&lab, from_one(&taken), sample, diff(SIZE as u64, &[])).unwrap_err();
+    assert!(matches!(next, Error::InvalidArgument(_)), "nothing is put on top of it: {next}");
 }
