@@ -55,7 +55,7 @@ export async function runTool(
       child.once('error', reject);
       child.once('close', (status, name) => resolve({ status, signal: name }));
     });
-    if (signal?.aborted === true) throw new CairnError('CANCELLED', `${program} was ended.`);
+    if (signal?.aborted === true) throw new CairnError('CANCELLED', 'Cancelled.');
     if (outputBytes > outputBytesMax) throw new CairnError('IO', `${program} said more than can be true.`);
     const lines = stderr.toString('utf8').trim().split('\n').slice(-3);
     const said = lines.map((line) => visible(line.trim(), 200)).join(' | ');

@@ -45,11 +45,13 @@ export class RbdSource implements Source {
     const needed = recorded(footing.newest?.source)?.name;
     for (const { name } of before.filter((snapshot) => snapshot.name !== needed))
       warnings.push(...(await this.#removed(name, footing)));
-    const snapshot = await this.#image.createSnapshot(mine.next(), signal);
+    const name = mine.next();
     try {
+      const snapshot = await this.#image.createSnapshot(name, signal);
       return await this.#reading(footing, snapshot, parent, imageId, warnings);
     } catch (error) {
-      await this.#removed(snapshot.name, footing);
+      // It may be there although rbd did not come to its end.
+      await this.#removed(name, footing);
       throw error;
     }
   }
