@@ -25,6 +25,7 @@ export function renderStatus(
     disks.length === 0 ? 'There are no disks yet.' : renderDisks(disks, style, unicode, nowMs),
     running.map((job) => renderRunning(job, nowMs)).join('\n'),
     problems.map((problem) => renderProblem(problem, style)).join('\n'),
+    disks.flatMap(renderReason).join('\n'),
     [renderSpace(overview), renderDaemon(daemon, nowMs)].filter((line) => line !== '').join('\n'),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
@@ -89,6 +90,11 @@ function renderRunning({ kind, disk, startedAt, progress }: RunningJob, nowMs: n
 function renderProblem({ severity, disk, text }: Problem, style: Style): string {
   const word = severity === 'critical' ? style.red('critical') : style.yellow('warning');
   return `${word}: ${disk === null ? '' : `${disk}: `}${text}`;
+}
+
+function renderReason({ disk, lastBackup }: DiskOverview): string[] {
+  if (lastBackup === null || lastBackup.reason === null) return [];
+  return [`note: ${disk}: the last backup read everything, since ${visible(lastBackup.reason, 300)}`];
 }
 
 function renderSpace({ space }: Overview): string {

@@ -5,7 +5,7 @@ import type { Schedule } from '../base/schedule.js';
 import { visible } from '../base/visible.js';
 import type { Document, Entry } from './document.js';
 import { overridden } from './schedules.js';
-import { byKey, checked, given, readDuration, readSize, readText, readWord } from './values.js';
+import { byKey, checked, given, isOff, readDuration, readSize, readText, readWord } from './values.js';
 
 /** Commands that run around each backup of a disk, by `sh -c`. */
 export interface Hooks {
@@ -31,9 +31,12 @@ export interface DiskConfig {
   /** Bytes of the source a second; null for no limit. */
   readonly readRate: number | null;
   readonly hooks: Hooks | null;
+  /** How long what is told of changes is believed before everything is read once more; null for ever, undefined where the
+   *  file says nothing. */
+  readonly fullCompareMs: number | null | undefined;
 }
 
-const DISK_KEYS = ['source', 'schedule', 'tags', 'require', 'read-rate', 'hooks'] as const;
+const DISK_KEYS = ['source', 'schedule', 'tags', 'require', 'read-rate', 'hooks', 'full-compare'] as const;
 const HOOK_KEYS = ['before', 'after', 'timeout', 'on-failure', 'gives'] as const;
 const CONSISTENCIES = ['frozen', 'snapshot'] as const;
 const ON_FAILURE = ['fail', 'continue'] as const;
@@ -68,6 +71,11 @@ function readDisk(document: Document, disk: Entry, schedules: ReadonlyMap<string
     require: given(says.get('require'), (entry) => readWord(entry, CONSISTENCIES), null),
     readRate: given(says.get('read-rate'), readSize, null),
     hooks: given(says.get('hooks'), (entry) => readHooks(document, entry), null),
+    fullCompareMs: given(
+      says.get('full-compare'),
+      (entry) => (isOff(entry) ? null : readDuration(entry)),
+      undefined,
+    ),
   };
 }
 

@@ -1,7 +1,7 @@
 /** `limits:` and `scrub:` of the configuration: how much of the machine scheduled work may take, and when. */
 import type { DayHours } from '../base/schedule.js';
 import type { Document, Entry } from './document.js';
-import { byKey, given, readDuration, readShare, readSize, readText, readWhole } from './values.js';
+import { byKey, given, isOff, readDuration, readShare, readSize, readText, readWhole } from './values.js';
 
 export interface Limits {
   /** Jobs at the same time. */
@@ -40,7 +40,7 @@ export function readLimits(document: Document, entry: Entry): Limits {
 /** Null for `scrub: off`.
  *  @throws {CairnError} CONFIG_INVALID */
 export function readScrub(document: Document, entry: Entry): ScrubRule | null {
-  if (entry.value === 'off' || entry.value === false) return null;
+  if (isOff(entry)) return null;
   const says = byKey(document.under(entry, ['every', 'sample']));
   return {
     everyMs: given(says.get('every'), readDuration, SCRUB_DEFAULT.everyMs),

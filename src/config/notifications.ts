@@ -3,7 +3,7 @@ import { visible } from '../base/visible.js';
 import type { Document, Entry } from './document.js';
 import { type MailRoute, readMail } from './mail-route.js';
 import { readSecret, type Secret } from './secret.js';
-import { byKey, given, readDuration, readText, readWord } from './values.js';
+import { byKey, given, isOff, readDuration, readText, readWord } from './values.js';
 
 /** What a way may be asked to carry. Tests go by every way. */
 export const CARRIED_KINDS = ['failure', 'recovery', 'warning', 'digest'] as const;
@@ -63,7 +63,7 @@ export function readNotifications(document: Document, entry: Entry): Notificatio
 }
 
 function readDigest(entry: Entry): number | null {
-  if (entry.value === 'off' || entry.value === false) return null;
+  if (isOff(entry)) return null;
   const [, hour = 24, minute = 0] = (/^(\d{1,2}):(\d{2})$/.exec(String(entry.value)) ?? []).map(Number);
   if (hour <= 23 && minute <= 59) return hour * 60 + minute;
   return entry.fail('“digest” must be a time of day or off.', 'Write a local time: “07:00”.');

@@ -31,6 +31,11 @@ export function readDuration(entry: Entry): number {
   return durationMs;
 }
 
+/** Whether it says `off`, which some readers of YAML take for a truth value. */
+export function isOff({ value }: Entry): boolean {
+  return value === 'off' || value === false;
+}
+
 /** Bytes of `100MB`, more than none. */
 export function readSize(entry: Entry): number {
   const bytes = checked(entry, String(entry.value), parseSize);

@@ -17,6 +17,10 @@ export interface ToldError {
 /** A backup that came to its end. */
 export interface FinishedBackup {
   readonly revision: string;
+  /** Whether everything was read, or what was told to have changed; null in logs of earlier versions. */
+  readonly method: 'full' | 'diff' | null;
+  /** Why everything was read although the source tells what changes: a clause. */
+  readonly reason: string | null;
   readonly endedMs: number;
   readonly durationMs: number;
   readonly readBytes: number;
@@ -152,8 +156,11 @@ function finishedBackup(entry: JournalEntry, endedMs: number): FinishedBackup {
   // Each stands among the sentences, too.
   const told = new Set(earlyWarnings.map(({ message }) => message));
   const warnings = listOf(entry['warnings']).filter((one) => typeof one === 'string' && !told.has(one));
+  const { method, reason } = entry as Readonly<Record<string, unknown>>;
   return {
     revision: String(entry['revision'] ?? ''),
+    method: method === 'full' || method === 'diff' ? method : null,
+    reason: typeof reason === 'string' ? reason : null,
     endedMs,
     durationMs: number(entry['durationMs']),
     readBytes: number(entry['readBytes']),

@@ -13,8 +13,7 @@ import { setTrust } from './trust.js';
 export type Claims = readonly Pick<Extent, 'offset' | 'length'>[];
 
 /** Compares what differs between the newest revision before and `revision`, of which everything was read, with what was
- *  told. Where that leaves something out, the revision before is distrusted: it was made from what the same tracking told,
- *  or will not be built upon again.
+ *  told. Where that leaves something out, the revision before is distrusted if it was itself made from what was told.
  *  @returns sentences
  *  @throws {CairnError} CORRUPT | IO | LOCKED | CANCELLED */
 export async function checkClaims(
@@ -45,9 +44,11 @@ export async function checkClaims(
     }
   }
   if (untoldBytes === 0) return [];
+  const what = `Everything was read, and ${formatBytes(untoldBytes)} differ from ${from} that the source did not tell to have changed, the first at offset ${first}: its change tracking cannot be relied upon.`;
+  if (repo.manifest(disk, newest.revision).reading.method !== 'diff') return [what];
   await setTrust(repo, { ...options, revision: from, trust: 'distrusted' });
   return [
-    `Everything was read, and ${formatBytes(untoldBytes)} differ from ${from} that the source did not tell to have changed, the first at offset ${first}: its change tracking cannot be relied upon, and ${from} is marked distrusted. Revisions before it, back to the last one that was read in full, may be wrong, too; ${to} is not.`,
+    `${what} ${from} was made from what it told and is marked distrusted; those before it may be wrong, too, back to the last one of which everything was read. ${to} is not.`,
   ];
 }
 

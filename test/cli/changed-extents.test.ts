@@ -111,6 +111,27 @@ test('tracking that lies is found: the revision is distrusted, and the next one 
   expect((await restored(lab)).equals(readFileSync(lab.image))).toBe(true);
 });
 
+test('everything is read now and then, and tells whether what was told was true', async () => {
+  const lab = await makeLab();
+  const { cli, image, first } = lab;
+  overwrite(image, 3 * MIB, Buffer.from('told'));
+  const truth = tell(cli, first, [[3 * MIB, 4]]);
+  const checked = await cli.backup('vm1', image, '--changed-extents', truth, '--full');
+  expect(checked).toMatchObject({ method: 'full', reason: expect.stringContaining('now and then') });
+  const diff = await cli.backup('vm1', image, '--changed-extents', tell(cli, checked.revision, []));
+  overwrite(image, 4 * MIB + 5, Buffer.from('told'));
+  overwrite(image, 7 * MIB, Buffer.from('untold'));
+  const lie = tell(cli, diff.revision, [[4 * MIB, 100]]);
+  const caught = await cli.backup('vm1', image, '--changed-extents', lie, '--full');
+  expect(caught).toMatchObject({ method: 'full', comparison: { verdict: 'passed' } });
+  expect(caught.warnings.join()).toContain(`64 KiB differ from vm1@${diff.revision}`);
+  expect(caught.warnings.join()).toContain(`the first at offset ${7 * MIB}:`);
+  const trust = (await cli.list('vm1')).map((row) => row.trust);
+  expect(trust).toEqual(['trusted', 'trusted', 'distrusted', 'trusted']);
+  expect((await restored(lab)).equals(readFileSync(image))).toBe(true);
+  expect(await cli.ok('status')).toContain('vm1: the last backup read everything, since everything is read');
+});
+
 test.each([
   ['{', /is no JSON object/],
   ['[]', /is no JSON object/],

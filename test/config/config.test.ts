@@ -95,14 +95,17 @@ test('what a disk leaves out has a default, and what it says counts', () => {
     tags: {daily: {keep: 30}}
     require: snapshot
     read-rate: 200MB
+    full-compare: 7d
     hooks: {before: "lvcreate …", after: "lvremove …", timeout: 30s, on-failure: continue, gives: frozen}
 `;
   const { disks } = loadConfig({ config: configFile(text) }, {});
   expect(disks.get('web01')).toMatchObject({ source: null, require: null, readRate: null, hooks: null });
+  expect(disks.get('web01')?.fullCompareMs).toBeUndefined();
   expect(disks.get('vm1')).toMatchObject({
     source: '/dev/vg0/vm1',
     require: 'snapshot',
     readRate: 200_000_000,
+    fullCompareMs: 7 * 86_400_000,
     hooks: {
       before: 'lvcreate …',
       after: 'lvremove …',

@@ -40,6 +40,8 @@ describe('what the log of a disk tells', () => {
     expect(history.failedMs).toHaveLength(3);
     expect(history.lastBackup).toEqual({
       revision: 'r4',
+      method: null,
+      reason: null,
       endedMs: NOW_MS - 4 * 60_000,
       durationMs: 7,
       readBytes: 3,

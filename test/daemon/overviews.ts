@@ -29,6 +29,8 @@ function healthyDisk(disk: string, at = AT): DiskOverview {
     lastFailure: { code: 'LOCKED', message: 'Another process holds it.', at: before(at, 3 * DAY_MS) },
     lastBackup: {
       revision: taken.revision,
+      method: 'full',
+      reason: null,
       endedAt: before(at, HOUR_MS / 2 - 61_500),
       durationMs: 61_500,
       readBytes: 8 * 1024 ** 3,

@@ -13,7 +13,15 @@ export const HOUR_MS = 60 * MINUTE_MS;
 export const DAY_MS = 24 * HOUR_MS;
 
 export function diskConfig(disk: string, schedule: Schedule | null): DiskConfig {
-  return { disk, source: null, schedule, require: null, readRate: null, hooks: null };
+  return {
+    disk,
+    source: null,
+    schedule,
+    require: null,
+    readRate: null,
+    hooks: null,
+    fullCompareMs: undefined,
+  };
 }
 
 export function configOf(disks: readonly DiskConfig[], more: Partial<Config> = {}): Config {

@@ -20,6 +20,7 @@ interface Options {
   readonly require?: 'snapshot' | 'frozen';
   readonly readRate?: number;
   readonly changedExtents?: string;
+  readonly full?: true;
 }
 
 export function register(program: Command, context: CliContext): void {
@@ -34,7 +35,10 @@ export function register(program: Command, context: CliContext): void {
         'restores run in the repository it waits as long as --wait says and then reads slowly.',
     )
     .argument('<disk>', 'what the disk is called in the repository')
-    .option('--source <spec>', 'a path, file:<path>, exec:<command>, or stream:- for standard input')
+    .option(
+      '--source <spec>',
+      'a path, file:<path>, exec:<command>, rbd:<pool>/<image>, or stream:- for standard input',
+    )
     .option(
       '--size <size>',
       'exactly this much must come from a stream; “unknown” takes whatever comes',
@@ -50,45 +54,57 @@ export function register(program: Command, context: CliContext): void {
       '--changed-extents <file>',
       'read only what this file says has changed since the newest revision: {"from","extents":[{"offset","length"}]}',
     )
+    .option('--full', 'read everything, and check with it what is told of changes since the newest revision')
     .option('--no-hooks', 'run none of the commands that the configuration has for before and after')
-    .action((disk: string, { source, size, tag, newSource, ...given }: Options) =>
-      context.withRepository(async (repository) => {
-        const { backup } = await import('../../operations/backup.js');
-        const { disks, limits } = await context.config();
-        const configured = disks.get(disk);
-        const from = source ?? configured?.source ?? undefined;
-        const changes = await changesIn(given.changedExtents);
-        const progress = context.progress(disk);
-        try {
-          const outcome = await backup(repository, {
-            disk,
-            source: from,
-            size,
-            tags: tag,
-            newSource,
-            hooks: given.hooks ? configured?.hooks : null,
-            require: given.require ?? configured?.require,
-            readRate: given.readRate ?? configured?.readRate ?? limits.readRate,
-            changes,
-            signal: context.signal,
-            onProgress: progress.update,
-            onNote: (sentence) => context.output.note(sentence),
-            waitMs: context.globals.waitMs,
-          });
-          context.output.done(outcome, sentence(outcome, from === undefined));
-          if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
-        } finally {
-          progress.stop();
-        }
-      }),
-    );
+    .action((disk: string, options: Options) => take(context, disk, options));
   addExamples(
     command,
     ['cairn backup vm1 --source /dev/vg0/vm1 --tag daily', 'a device'],
     ['cairn backup vm1', 'the same device again'],
     ['cairn backup web --source "exec:ssh web cat /dev/vda" --size 20GiB', 'what a command writes'],
+    [
+      'cairn backup db --source "rbd:vms/db?id=backup"',
+      'an image of Ceph, of which it reads what has changed',
+    ],
     ['zcat old.img.gz | cairn backup old --source stream:- --size unknown', 'standard input'],
   );
+}
+
+async function take(
+  context: CliContext,
+  disk: string,
+  { source, size, tag, newSource, ...given }: Options,
+): Promise<void> {
+  await context.withRepository(async (repository) => {
+    const { backup } = await import('../../operations/backup.js');
+    const { disks, limits } = await context.config();
+    const configured = disks.get(disk);
+    const from = source ?? configured?.source ?? undefined;
+    const changes = await changesIn(given.changedExtents);
+    const progress = context.progress(disk);
+    try {
+      const outcome = await backup(repository, {
+        disk,
+        source: from,
+        size,
+        tags: tag,
+        newSource,
+        hooks: given.hooks ? configured?.hooks : null,
+        require: given.require ?? configured?.require,
+        readRate: given.readRate ?? configured?.readRate ?? limits.readRate,
+        changes,
+        fullCompareMs: given.full === true ? 0 : configured?.fullCompareMs,
+        signal: context.signal,
+        onProgress: progress.update,
+        onNote: (sentence) => context.output.note(sentence),
+        waitMs: context.globals.waitMs,
+      });
+      context.output.done(outcome, sentence(outcome, from === undefined));
+      if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
+    } finally {
+      progress.stop();
+    }
+  });
 }
 
 /** `vm1@…: 8 GiB disk, 82 MiB changed, 31 MiB stored, 4.1 s (live)`, and what was read where that was not said. */
