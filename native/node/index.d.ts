@@ -78,7 +78,10 @@ export declare class NativeSuspicion {
   settle(lock?: NativeLock | undefined | null): Promise<unknown>
 }
 
-/** Prepares a backup; the lock is used up. Opens the source, so that its errors come at once. */
+/**
+ * Prepares a backup; the lock is used up. Opens the source, so that its errors come at once, but for an
+ * export, whose server may need its time: that is opened when the job has started.
+ */
 export declare function backupJob(params: NativeBackupParams, lock: NativeLock): NativeJob
 
 /**
@@ -93,8 +96,11 @@ export declare function closeReplacedSegments(): Promise<void>
  */
 export declare function collectJob(diskDir: string, dryRun: boolean, without: Array<string>, lock: NativeLock): NativeJob
 
-/** Prepares a comparison of a revision with a file or block device; absent `share` compares all. */
-export declare function compareJob(diskDir: string, revision: string, sourcePath: string, share?: number | undefined | null): NativeJob
+/**
+ * Prepares a comparison of a revision with what is read at offsets: a file, a block device or an export.
+ * Absent `share` compares all.
+ */
+export declare function compareJob(diskDir: string, revision: string, source: string | NativeNbd, share?: number | undefined | null): NativeJob
 
 /** Makes the directory of a new disk, durably. */
 export declare function createDisk(diskDir: string, blockSizeBytes?: number | undefined | null, codec?: string | undefined | null, fanout?: number | undefined | null): any
@@ -126,7 +132,7 @@ export declare function makePipe(): Array<number>
  */
 export declare function mountTree(options: NativeMountOptions, totals: NativeTotals, ask: (path: string) => void, damaged: (damage: NativeDamage) => void): Promise<NativeMount>
 
-/** What to read. Either `path`, or `fd` with `size_bytes` where it is known. */
+/** What to read: `source_path`, or `source_nbd`, or `source_fd` with `source_size_bytes` where it is known. */
 export interface NativeBackupParams {
   /** `disks/<disk>` */
   diskDir: string
@@ -134,6 +140,8 @@ export interface NativeBackupParams {
   disk: string
   /** A file or block device. */
   sourcePath?: string
+  /** An export. */
+  sourceNbd?: NativeNbd
   /** A stream; it is duplicated, so the caller keeps and closes its own. */
   sourceFd?: number
   /** Bytes that the stream must have. */
@@ -142,10 +150,14 @@ export interface NativeBackupParams {
   diffTo?: string
   /** The snapshot that it leads from, of the revision `changes_from`; absent for a diff from nothing. */
   diffFrom?: string
-  /** The revision that `changes` lead from. */
+  /** The snapshot that it leads to, to compare with. */
+  diffSample?: NativeNbd
+  /** The revision that `changes`, `changes_bitmap` or `diff_from` lead from. */
   changesFrom?: string
-  /** Offset and length, in turn, of all that may have changed of a file or device; absent reads everything. */
+  /** Offset and length, in turn, of all that may have changed; absent reads everything. */
   changes?: Array<number>
+  /** The bitmap of an export that tells instead what may have changed. */
+  changesBitmap?: string
   /** For the manifest. */
   description: any
   /** frozen, snapshot, live; absent finds out. */
@@ -202,6 +214,14 @@ export interface NativeMountOptions {
   groupReads: boolean
   /** Where writes go; absent for a read-only mount. */
   scratchDir?: string
+}
+
+/** An export of an NBD server. */
+export interface NativeNbd {
+  /** The server's unix socket. */
+  socket: string
+  /** May be empty, which is a name like any other. */
+  exportName: string
 }
 
 /** Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known. */

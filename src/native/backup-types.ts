@@ -1,6 +1,26 @@
 /** The shapes of taking a revision as they cross the native boundary. Sizes and offsets are bytes. */
 import type { Consistency, DiskLock } from './types.js';
 
+/** An export of an NBD server that listens at a unix socket. */
+export interface NbdExport {
+  readonly socket: string;
+  /** The empty name is a name like any other. */
+  readonly exportName: string;
+}
+
+/** What is read at offsets: a file or block device, or an export, which is a copy of one moment as far as the
+ *  consistency that is given with it says so. */
+export type BlockSource = { readonly path: string } | { readonly nbd: NbdExport };
+
+/** What may have changed since the revision `from`, the newest trusted one: extents in bytes, or, for an export, what its
+ *  dirty bitmap of that name says (`qemu:dirty-bitmap:<name>`), which is read in the core. */
+export type ToldChanges =
+  | {
+      readonly from: string;
+      readonly extents: readonly { readonly offset: number; readonly length: number }[];
+    }
+  | { readonly from: string; readonly bitmap: string };
+
 export interface BackupParams {
   readonly diskDir: string;
   readonly disk: string;
@@ -8,7 +28,7 @@ export interface BackupParams {
   /** `fd` is a stream, read to its end; with `sizeBytes` exactly that much must come, with `diff` it is what
    *  `rbd export-diff` writes. */
   readonly source:
-    | { readonly path: string }
+    | BlockSource
     | { readonly fd: number; readonly sizeBytes?: number | undefined }
     | { readonly fd: number; readonly diff: Diff };
   /** Goes into `manifest.source` as it is. */
@@ -18,14 +38,8 @@ export interface BackupParams {
   readonly tags: readonly string[];
   /** Worker threads; 0 or absent means one a core. */
   readonly threads?: number | undefined;
-  /** Only these extents (bytes) of a file or device may differ from the revision `from`, the newest trusted one; absent
-   *  reads everything. */
-  readonly changes?:
-    | {
-        readonly from: string;
-        readonly extents: readonly { readonly offset: number; readonly length: number }[];
-      }
-    | undefined;
+  /** Only this of what is read at offsets may differ; absent reads everything. */
+  readonly changes?: ToldChanges | undefined;
   /** What the revision must be at least, else none is taken; absent takes what comes. */
   readonly require?: Consistency | undefined;
   /** Bytes of the source a second, at most. */
@@ -43,6 +57,8 @@ export interface Diff {
   /** The newest trusted revision and the snapshot that it was made from; null where the diff says all that the image
    *  holds. */
   readonly from: { readonly revision: string; readonly snapshot: string } | null;
+  /** The snapshot that it leads to, of which random parts are compared with the revision; without it that is unverified. */
+  readonly sample?: NbdExport | undefined;
 }
 
 /** Something about a disk that a person should look at before it becomes a loss. The revision is whole. */

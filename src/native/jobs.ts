@@ -1,6 +1,6 @@
 /** Long operations: they run on threads of their own and are polled. */
 import { type Addon, call, callAsync } from './addon.js';
-import type { BackupParams, BackupResult, PendingBackup } from './backup-types.js';
+import type { BackupParams, BackupResult, Diff, PendingBackup, ToldChanges } from './backup-types.js';
 import { nativeLock } from './disks.js';
 import type { RestoreParams, RestoreResult } from './restore-types.js';
 import type { CollectParams, CollectResult, DiskLock, Job, JobProgress } from './types.js';
@@ -28,13 +28,8 @@ export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
       {
         diskDir: params.diskDir,
         disk: params.disk,
-        ...nativeSource(source),
-        ...(params.changes === undefined
-          ? {}
-          : {
-              changesFrom: params.changes.from,
-              changes: params.changes.extents.flatMap(({ offset, length }) => [offset, length]),
-            }),
+        ...sourceFields(source),
+        ...changesFields(params.changes),
         description: params.description,
         ...(params.consistency === 'auto' ? {} : { consistency: params.consistency }),
         tags: [...params.tags],
@@ -50,15 +45,27 @@ export function startHeldBackup(params: BackupParams): Job<PendingBackup> {
   return startJob(job, async () => pendingBackup((await job.start()) as NativePending));
 }
 
-function nativeSource(source: BackupParams['source']) {
+function sourceFields(source: BackupParams['source']) {
   if ('path' in source) return { sourcePath: source.path };
+  if ('nbd' in source) return { sourceNbd: { ...source.nbd } };
   const { fd: sourceFd } = source;
-  if ('diff' in source) {
-    const { to: diffTo, from } = source.diff;
-    if (from === null) return { sourceFd, diffTo };
-    return { sourceFd, diffTo, diffFrom: from.snapshot, changesFrom: from.revision };
-  }
+  if ('diff' in source) return { sourceFd, ...diffFields(source.diff) };
   return source.sizeBytes === undefined ? { sourceFd } : { sourceFd, sourceSizeBytes: source.sizeBytes };
+}
+
+function diffFields({ to: diffTo, from, sample }: Diff) {
+  return {
+    diffTo,
+    ...(from === null ? {} : { diffFrom: from.snapshot, changesFrom: from.revision }),
+    ...(sample === undefined ? {} : { diffSample: { ...sample } }),
+  };
+}
+
+function changesFields(changes: ToldChanges | undefined) {
+  if (changes === undefined) return {};
+  const { from: changesFrom } = changes;
+  if ('bitmap' in changes) return { changesFrom, changesBitmap: changes.bitmap };
+  return { changesFrom, changes: changes.extents.flatMap(({ offset, length }) => [offset, length]) };
 }
 
 /** Takes a revision and commits it. Resolves when it is on stable storage.
@@ -113,11 +120,12 @@ export function startScrub(params: ScrubParams): Job<Suspicion> {
   return startJob(job, async () => suspicion((await job.start()) as NativeSuspicion));
 }
 
-/** Compares a revision with a file or block device, byte by byte.
+/** Compares a revision with what is read at offsets, byte by byte.
  *  @throws {CairnError} NOT_FOUND | CORRUPT where the revision cannot be read; SOURCE_FAILED | SOURCE_SHORT | CANCELLED | IO */
 export function startCompare(params: CompareParams): Job<CompareResult> {
-  const { diskDir, revision, sourcePath, share } = params;
-  const job = call((native) => native.compareJob(diskDir, revision, sourcePath, share));
+  const { diskDir, revision, source, share } = params;
+  const place = 'path' in source ? source.path : { ...source.nbd };
+  const job = call((native) => native.compareJob(diskDir, revision, place, share));
   return startJob(job, () => job.start() as Promise<CompareResult>);
 }
 

@@ -1,4 +1,5 @@
 /** The shapes of verifying and repairing as they cross the native boundary. Sizes and offsets are bytes. */
+import type { BlockSource } from './backup-types.js';
 import type { DiskLock } from './types.js';
 
 export interface ScrubParams {
@@ -39,7 +40,7 @@ export interface ScrubResult {
 export interface CompareParams {
   readonly diskDir: string;
   readonly revision: string;
-  readonly sourcePath: string;
+  readonly source: BlockSource;
   /** Absent: all. */
   readonly share?: number | undefined;
 }

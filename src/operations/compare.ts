@@ -7,6 +7,7 @@ import { type CompareResult, startCompare, writeState } from '../native/index.js
 import type { LockOptions } from '../repository/disk-lock.js';
 import type { Repository } from '../repository/repository.js';
 import { parseSource } from '../source/parse-source.js';
+import type { Original } from '../source/source.js';
 import { type JobOptions, runJob } from './job.js';
 import { notedBesideOthers, onDisk } from './on-disk.js';
 import { currentState } from './state.js';
@@ -14,7 +15,7 @@ import { currentState } from './state.js';
 export interface CompareOptions extends LockOptions, JobOptions {
   /** A bare disk means its latest revision. */
   readonly revision: string;
-  /** A file or device; absent: the one that the revision was read from. */
+  /** What can be read at offsets; absent: what the revision was read from. */
   readonly source?: string | undefined;
   /** A random part, above 0 and up to 1; absent: all. */
   readonly share?: number | undefined;
@@ -40,12 +41,12 @@ export interface CompareOutcome {
 export async function compare(repo: Repository, options: CompareOptions): Promise<CompareOutcome> {
   const { row, notes } = repo.find(options.revision, { bareDiskMeansLatest: true });
   const disk = repo.requireDisk(row.disk);
-  const { spec, path } = await sourceOf(repo, row, options.source);
+  const { spec, native, close } = await originalOf(repo, row, options.source);
   const details = { revision: row.revision, source: spec, share: options.share ?? 1 };
   const { result, warnings } = await notedBesideOthers(repo, disk, 'compare', details, async () => {
     const { revision } = row;
-    const params = { diskDir: repo.diskDir(disk), revision, sourcePath: path, share: options.share };
-    const compared = await runJob(() => startCompare(params), options);
+    const params = { diskDir: repo.diskDir(disk), revision, source: native, share: options.share };
+    const compared = await runJob(() => startCompare(params), options).finally(close);
     const { checkedBytes, differingBytes } = compared;
     return { result: compared, warnings: [], details: { checkedBytes, differingBytes } };
   });
@@ -84,27 +85,23 @@ async function markVerified(
   }
 }
 
-async function sourceOf(
+async function originalOf(
   repo: Repository,
   row: RevisionRow,
   given: string | undefined,
-): Promise<{ spec: string; path: string }> {
+): Promise<Original & { readonly spec: string }> {
   const spec = given ?? repo.manifest(row.disk, row.revision).source['spec'];
   const source =
     typeof spec === 'string' ? parseSource(spec, spec === 'stream:-' ? 'unknown' : undefined) : null;
-  if (source?.repeatable !== true) {
+  const known = repo.manifest(row.disk, row.revision).source;
+  // Only a person names a source that is not opened again by itself.
+  const original = given !== undefined || source?.repeatable === true ? source?.original : undefined;
+  if (source === null || original === undefined) {
     const from = given ?? (typeof spec === 'string' ? spec : 'something unknown');
     throw new CairnError('USAGE', `${visible(from)} cannot be read a second time, so nothing is compared.`, {
       hint: `Name a file or device with --source, or compare by hand: cairn restore ${row.disk}@${row.revision} - | cmp - <file>`,
     });
   }
-  const { path } = await source.inspect();
-  if (typeof path === 'string') return { spec: source.spec, path };
-  throw new CairnError(
-    'USAGE',
-    `${visible(source.spec)} cannot be read at offsets, so nothing is compared.`,
-    {
-      hint: 'Each backup of such a source compares a random part by itself.',
-    },
-  );
+  await source.inspect();
+  return { spec: source.spec, ...(await original(known)) };
 }

@@ -6,7 +6,7 @@ import { CairnError } from '../base/errors.js';
 import { systemError } from '../base/system-error.js';
 import { visible } from '../base/visible.js';
 import { diskIdOf } from './disk-id.js';
-import type { OpenSource, Source, SourceDescription } from './source.js';
+import type { OpenSource, Original, Source, SourceDescription } from './source.js';
 
 export class PathSource implements Source {
   readonly spec: string;
@@ -29,6 +29,8 @@ export class PathSource implements Source {
   async open(): Promise<OpenSource> {
     return { native: { path: this.#file }, consistency: 'auto', close: async () => {} };
   }
+
+  original = async (): Promise<Original> => ({ native: { path: this.#file }, close: async () => {} });
 
   #stat(): Stats {
     try {

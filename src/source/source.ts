@@ -1,7 +1,7 @@
 /** Where a disk's bytes come from. One file for each kind; `parse-source.ts` knows them all. */
 import type { DiskName, RevisionId } from '../base/ids.js';
 import type { Logger } from '../base/log.js';
-import type { BackupParams, Extent } from '../native/index.js';
+import type { BackupParams, BlockSource, Extent } from '../native/index.js';
 
 /** What a manifest keeps of its source. What is not known is null. */
 export interface SourceDescription {
@@ -21,6 +21,15 @@ export interface Source {
   /** Under the disk's lock.
    *  @throws {CairnError} SOURCE_FAILED | CANCELLED | IO */
   open(footing: Footing): Promise<OpenSource>;
+  /** What a revision is compared with: what it was made from, where that is kept, else what is there now. `known` is what
+   *  its manifest keeps of its source. Absent where nothing can be read a second time.
+   *  @throws {CairnError} USAGE | SOURCE_FAILED */
+  readonly original?: (known: Readonly<Record<string, unknown>>) => Promise<Original>;
+}
+
+export interface Original {
+  readonly native: BlockSource;
+  close(): Promise<void>;
 }
 
 /** What a backup stands on. A source that tracks changes tells them since the newest revision; the others read everything

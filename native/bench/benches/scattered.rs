@@ -62,7 +62,7 @@ impl Lab {
         let lock = DiskLock::take(&self.disk.paths().directory, "a benchmark").unwrap();
         let params = BackupParams {
             name: "disk".into(),
-            source: Source::Path(PathSource::open(&self.source).unwrap()),
+            source: Source::Block(PathSource::open(&self.source).unwrap().into()),
             description: serde_json::Map::new(),
             consistency: None,
             tags: Vec::new(),

@@ -63,7 +63,7 @@ impl Store {
         let lock = DiskLock::take(&disk.paths().directory, "a benchmark").unwrap();
         let params = BackupParams {
             name: "bench".into(),
-            source: Source::Path(PathSource::open(&source).unwrap()),
+            source: Source::Block(PathSource::open(&source).unwrap().into()),
             description: serde_json::Map::new(),
             consistency: None,
             tags: Vec::new(),

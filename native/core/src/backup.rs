@@ -32,7 +32,7 @@ use crate::map::{self, ExtentState, Fanout, MapRoot};
 use crate::records::{CacheBudget, Caches, Records};
 use crate::retire::Marks;
 use crate::revision::RevisionId;
-use crate::source::{PathSource, StreamSource};
+use crate::source::{BlockSource, StreamSource};
 use crate::text;
 use crate::units::{Geometry, SegmentId};
 use crate::write::{Absent, Known, RecordWriter, Sealing};
@@ -41,15 +41,15 @@ pub use early::Background;
 
 /// What to read.
 pub enum Source {
-    /// A file or block device.
-    Path(PathSource),
+    /// What is read at offsets.
+    Block(BlockSource),
     /// A pipe or socket.
     Stream(StreamSource),
-    /// A file or block device that differs from a revision in these extents alone, as something outside
-    /// tells. What they leave out is compared in a few random places.
+    /// What differs from a revision in these extents alone, as something outside tells. What they leave out is
+    /// compared in a few random places.
     Changes {
         /// What to read.
-        source: PathSource,
+        source: BlockSource,
         /// In bytes, in any order; what lies beyond the end is left out.
         extents: Vec<Range<u64>>,
         /// The revision, which must be the newest trusted one.
@@ -63,8 +63,8 @@ pub enum Source {
         from: DiffFrom,
         /// The snapshot that it must lead to.
         to: String,
-        /// That snapshot, to compare random parts with; without it the revision stays unverified.
-        sample: Option<PathSource>,
+        /// That snapshot, to compare random parts with, or why the revision stays unverified: a clause.
+        sample: std::result::Result<BlockSource, String>,
     },
 }
 
@@ -218,8 +218,14 @@ pub fn prepare(
     warnings.extend(say_passed_over(known.passed_over()));
     let mut manifest = describe(disk, &params, &before, &scanned, started_at, &mut warnings)?;
     let image = Image::of(&manifest, Arc::clone(&records))?;
-    let compared =
-        verify::compare(&image, &params.source, scanned.witness.as_ref(), params.threads, &control)?;
+    let compared = verify::compare(
+        &image,
+        &params.source,
+        scanned.witness.as_ref(),
+        params.consistency,
+        params.threads,
+        &control,
+    )?;
     warnings.extend(verify::say(&compared));
     manifest.comparison = Some(compared);
     Ok(Pending {
@@ -302,22 +308,31 @@ impl Pending {
 impl Source {
     fn size_bytes(&self) -> Option<u64> {
         match self {
-            Source::Path(path) | Source::Changes { source: path, .. } => Some(path.size_bytes()),
+            Source::Block(block) | Source::Changes { source: block, .. } => Some(block.size_bytes()),
             Source::Stream(stream) => stream.announced_bytes(),
             Source::Diff { .. } => None,
         }
     }
 
-    /// The file or device that is read.
-    fn path(&self) -> Option<&PathSource> {
+    /// What is read at offsets.
+    fn block(&self) -> Option<&BlockSource> {
         match self {
-            Source::Path(path) | Source::Changes { source: path, .. } => Some(path),
+            Source::Block(block) | Source::Changes { source: block, .. } => Some(block),
             Source::Stream(_) | Source::Diff { .. } => None,
         }
     }
 
+    /// What random parts of the revision are compared with, or why nothing is: a clause.
+    fn comparable(&self) -> std::result::Result<&BlockSource, &str> {
+        match self {
+            Source::Diff { sample, .. } => sample.as_ref().map_err(String::as_str),
+            Source::Block(block) | Source::Changes { source: block, .. } => Ok(block),
+            Source::Stream(_) => Err("a stream cannot be read a second time"),
+        }
+    }
+
     fn can_be_read_again(&self) -> bool {
-        self.path().is_some()
+        self.block().is_some()
     }
 
     /// The revision that it says the difference to.
@@ -325,16 +340,7 @@ impl Source {
         match self {
             Source::Changes { from, .. }
             | Source::Diff { from: DiffFrom::Revision { revision: from, .. }, .. } => Some(from),
-            Source::Path(_) | Source::Stream(_) | Source::Diff { from: DiffFrom::Nothing, .. } => None,
-        }
-    }
-
-    /// What random parts of the revision are compared with. `None` where nothing can be read a second time.
-    fn comparable(&self) -> Option<&PathSource> {
-        match self {
-            Source::Path(source) | Source::Changes { source, .. } => Some(source),
-            Source::Diff { sample, .. } => sample.as_ref(),
-            Source::Stream(_) => None,
+            Source::Block(_) | Source::Stream(_) | Source::Diff { from: DiffFrom::Nothing, .. } => None,
         }
     }
 }
@@ -529,7 +535,7 @@ fn describe(
         reading: Reading {
             method: if params.source.from().is_some() && before.parent.is_some() { "diff" } else { "full" }
                 .into(),
-            direct: params.source.path().is_some_and(PathSource::is_direct),
+            direct: params.source.block().is_some_and(BlockSource::is_direct),
             holes: if scanned.holes_skipped { Holes::Seek } else { Holes::Dense },
             notes: scanned.notes.clone(),
         },
@@ -552,7 +558,7 @@ fn require(params: &BackupParams, scanned: Consistency) -> Result<()> {
     let found = params.consistency.unwrap_or(scanned);
     match params.require {
         Some(required) if !found.satisfies(required) => {
-            let path = params.source.path().map_or("the stream".into(), |source| source.path().to_owned());
+            let path = params.source.block().map_or("the stream".into(), |block| block.name().to_owned());
             Err(Error::Restless { path, found, required })
         }
         _ => Ok(()),

@@ -15,7 +15,7 @@ use crate::image::Image;
 use crate::job::{Control, Phase};
 use crate::map::ExtentState;
 use crate::random::{Numbers, Selection, share_of};
-use crate::source::{Ahead, AlignedBuffer, CacheGuard, PathSource};
+use crate::source::{Ahead, AlignedBuffer, BlockSource, CacheGuard};
 
 /// Bytes that are compared at a time.
 const PIECE_LEN: u64 = 1024 * 1024;
@@ -59,7 +59,7 @@ pub struct Compared {
 /// `Io`. Then nothing is known of the rest.
 pub fn run(
     image: &Image,
-    source: &PathSource,
+    source: &BlockSource,
     coverage: Coverage,
     threads: usize,
     control: &Control,
@@ -100,7 +100,7 @@ struct Plan {
 
 impl Plan {
     /// All that is data in one of the two, rounded to pieces.
-    fn all(image: &Image, source: &PathSource, size: u64) -> Result<Self> {
+    fn all(image: &Image, source: &BlockSource, size: u64) -> Result<Self> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let mut at = 0;
         while at < size {
@@ -252,7 +252,7 @@ impl Found {
 
 struct Pass<'a> {
     image: &'a Image,
-    source: &'a PathSource,
+    source: &'a BlockSource,
     plan: Plan,
     next: AtomicUsize,
     found: Mutex<Found>,

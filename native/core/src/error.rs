@@ -1,5 +1,6 @@
 //! What can go wrong in the store, with the path it went wrong at.
 
+use crate::source::nbd::NbdError;
 use crate::source::rbd_diff::DiffError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         why: DiffError,
+    },
+    /// An export of an NBD server cannot be used.
+    #[error("{path} cannot be read: {why}", path = path.display())]
+    Nbd {
+        /// Export and socket, as a URI.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: NbdError,
     },
     /// The source gave nothing at all.
     #[error("{path} gave no bytes at all", path = path.display())]

@@ -1,11 +1,14 @@
-//! Where a disk's bytes come from: a file or a block device that is read at offsets, or a stream.
+//! Where a disk's bytes come from: a file, a block device or an export of an NBD server that is read at
+//! offsets, or a stream.
 //!
 //! - Block devices are read with O_DIRECT: buffered reads of a mounted device can be stale.
 //! - Regular files are synced before their holes are believed, and read without leaving pages
 //!   behind that were not in the cache before.
 //! - A source that changes while it is read is not an error, but it is told: see [`Witness`].
 
+mod block;
 mod cache;
+pub mod nbd;
 pub mod rbd_diff;
 mod witness;
 
@@ -19,6 +22,7 @@ use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
 
 use crate::error::{AtPath, Error, Result};
 
+pub use block::BlockSource;
 pub use cache::CacheGuard;
 pub use witness::Witness;
 

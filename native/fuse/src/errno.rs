@@ -26,6 +26,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         | Error::SourceLong { .. }
         | Error::Restless { .. }
         | Error::Diff { .. }
+        | Error::Nbd { .. }
         | Error::Target { .. }
         | Error::TargetTooSmall { .. }
         | Error::TargetDiffers { .. }

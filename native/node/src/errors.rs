@@ -108,9 +108,11 @@ fn code_of(error: &Error) -> Code {
         Error::Locked { .. } => Code::Locked,
         Error::NotFound { .. } => Code::NotFound,
         Error::InvalidArgument(_) => Code::InvalidArgument,
-        Error::Source { .. } | Error::SourceLong { .. } | Error::Restless { .. } | Error::Diff { .. } => {
-            Code::SourceFailed
-        }
+        Error::Source { .. }
+        | Error::SourceLong { .. }
+        | Error::Restless { .. }
+        | Error::Diff { .. }
+        | Error::Nbd { .. } => Code::SourceFailed,
         Error::SourceShort { .. } | Error::SourceEmpty { .. } => Code::SourceShort,
         Error::Target { source, .. } => code_of_system(source, Code::TargetFailed),
         Error::TargetDiffers { .. } => Code::TargetFailed,

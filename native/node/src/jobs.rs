@@ -15,16 +15,17 @@ use cairn_core::job::{Control, Phase};
 use cairn_core::manifest::Consistency;
 use cairn_core::records::{CacheBudget, Caches, Records};
 use cairn_core::scrub::{self, ScrubParams, Suspicion};
-use cairn_core::source::{PathSource, StreamSource};
+use cairn_core::source::{BlockSource, PathSource, StreamSource};
 use cairn_core::trace::DamagedExtent;
 use cairn_core::{Error, Result};
 use napi::Env;
-use napi::bindgen_prelude::{AsyncTask, Either3, Object, ToNapiValue};
+use napi::bindgen_prelude::{AsyncTask, Either, Either3, Object, ToNapiValue};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
 use crate::disks::{NativeLock, os_files, parse_revision};
 use crate::errors::{failure, guarded};
+use crate::exports::{self, NativeNbd};
 use crate::pool::{Json, Pooled, pooled};
 
 /// Counters of a job at one moment, in bytes; `total_bytes` is absent where it is not known.
@@ -43,7 +44,7 @@ pub struct NativeProgress {
     pub stored_bytes: f64,
 }
 
-/// What to read. Either `path`, or `fd` with `size_bytes` where it is known.
+/// What to read: `source_path`, or `source_nbd`, or `source_fd` with `source_size_bytes` where it is known.
 #[napi(object)]
 pub struct NativeBackupParams {
     /// `disks/<disk>`
@@ -52,6 +53,8 @@ pub struct NativeBackupParams {
     pub disk: String,
     /// A file or block device.
     pub source_path: Option<String>,
+    /// An export.
+    pub source_nbd: Option<NativeNbd>,
     /// A stream; it is duplicated, so the caller keeps and closes its own.
     pub source_fd: Option<i32>,
     /// Bytes that the stream must have.
@@ -60,10 +63,14 @@ pub struct NativeBackupParams {
     pub diff_to: Option<String>,
     /// The snapshot that it leads from, of the revision `changes_from`; absent for a diff from nothing.
     pub diff_from: Option<String>,
-    /// The revision that `changes` lead from.
+    /// The snapshot that it leads to, to compare with.
+    pub diff_sample: Option<NativeNbd>,
+    /// The revision that `changes`, `changes_bitmap` or `diff_from` lead from.
     pub changes_from: Option<String>,
-    /// Offset and length, in turn, of all that may have changed of a file or device; absent reads everything.
+    /// Offset and length, in turn, of all that may have changed; absent reads everything.
     pub changes: Option<Vec<f64>>,
+    /// The bitmap of an export that tells instead what may have changed.
+    pub changes_bitmap: Option<String>,
     /// For the manifest.
     pub description: Value,
     /// frozen, snapshot, live; absent finds out.
@@ -178,28 +185,28 @@ impl NativeJob {
     }
 }
 
-/// Prepares a backup; the lock is used up. Opens the source, so that its errors come at once.
+/// Prepares a backup; the lock is used up. Opens the source, so that its errors come at once, but for an
+/// export, whose server may need its time: that is opened when the job has started.
 #[napi]
-pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result<NativeJob> {
+pub fn backup_job(mut params: NativeBackupParams, lock: &NativeLock) -> napi::Result<NativeJob> {
     guarded(|| {
         let disk = Disk::open(os_files(), Path::new(&params.disk_dir))?;
-        let source = open_source(&params)?;
+        let open: exports::Opening = match params.source_nbd.take() {
+            Some(export) => open_export(export, &mut params)?,
+            None => {
+                let sample = params.diff_sample.take();
+                exports::sampled(open_source(&params)?, sample)
+            }
+        };
         let read_rate = params.read_rate.map(to_rate).transpose()?;
         let Value::Object(description) = params.description else {
             return Err(Error::InvalidArgument("the description of a source is an object".into()));
         };
-        let params = BackupParams {
-            name: params.disk,
-            source,
-            description,
-            consistency: params.consistency.as_deref().map(parse_consistency).transpose()?,
-            tags: params.tags,
-            threads: params.threads.unwrap_or(0) as usize,
-            require: params.require.as_deref().map(parse_consistency).transpose()?,
-            background: Background {
-                changed_bytes: params.changed_bytes.into_iter().map(to_size).collect::<Result<_>>()?,
-                mounted_on: params.mounted_on,
-            },
+        let consistency = params.consistency.as_deref().map(parse_consistency).transpose()?;
+        let require = params.require.as_deref().map(parse_consistency).transpose()?;
+        let background = Background {
+            changed_bytes: params.changed_bytes.into_iter().map(to_size).collect::<Result<_>>()?,
+            mounted_on: params.mounted_on,
         };
         let lock =
             lock.take().ok_or_else(|| Error::InvalidArgument("the lock was given back already".into()))?;
@@ -207,6 +214,16 @@ pub fn backup_job(params: NativeBackupParams, lock: &NativeLock) -> napi::Result
             if let Some(read_rate) = read_rate {
                 control.limit_rate(read_rate);
             }
+            let params = BackupParams {
+                name: params.disk,
+                source: open(control)?,
+                description,
+                consistency,
+                tags: params.tags,
+                threads: params.threads.unwrap_or(0) as usize,
+                require,
+                background,
+            };
             let pending = backup::prepare(&disk, lock, params, Arc::clone(control))?;
             Ok(Either3::A(NativePending { pending: Mutex::new(Some(pending)) }))
         });
@@ -335,12 +352,13 @@ impl NativeSuspicion {
     }
 }
 
-/// Prepares a comparison of a revision with a file or block device; absent `share` compares all.
+/// Prepares a comparison of a revision with what is read at offsets: a file, a block device or an export.
+/// Absent `share` compares all.
 #[napi]
 pub fn compare_job(
     disk_dir: String,
     revision: String,
-    source_path: String,
+    source: Either<String, NativeNbd>,
     share: Option<f64>,
 ) -> napi::Result<NativeJob> {
     guarded(|| {
@@ -351,8 +369,15 @@ pub fn compare_job(
         };
         let revision = parse_revision(&revision)?;
         let disk = Disk::open_to_read(os_files(), Path::new(&disk_dir))?;
-        let source = PathSource::open(Path::new(&source_path))?;
+        let open: Box<dyn FnOnce() -> Result<BlockSource> + Send> = match source {
+            Either::A(path) => {
+                let source = PathSource::open(Path::new(&path))?;
+                Box::new(move || Ok(source.into()))
+            }
+            Either::B(export) => Box::new(move || export.open(None).map(BlockSource::Nbd)),
+        };
         let work: Work<Outcome> = Box::new(move |control| {
+            let source = open()?;
             let records =
                 Records::new(os_files(), disk.paths().segments(), Arc::new(Caches::new(CacheBudget::JOB)));
             let image = Image::open(&disk, Arc::new(records), &revision)?;
@@ -367,7 +392,7 @@ pub fn compare_job(
                 "differingBytes": compared.differing_bytes,
                 "mismatches": mismatches.collect::<Vec<_>>(),
                 "isCut": compared.is_cut,
-                "nothingWrote": witness.nothing_wrote(&source),
+                "nothingWrote": source.nothing_wrote(witness.as_ref(), None),
             }))))
         });
         Ok(NativeJob { job: Job::new(work) })
@@ -433,13 +458,13 @@ fn describe(taken: &Taken) -> Value {
 fn open_source(params: &NativeBackupParams) -> Result<Source> {
     match (&params.source_path, params.source_fd) {
         (Some(path), None) => {
-            let source = PathSource::open(&PathBuf::from(path))?;
+            let source = PathSource::open(&PathBuf::from(path))?.into();
             match (&params.changes_from, &params.changes) {
                 (Some(from), Some(changes)) => {
                     let from = parse_revision(from)?;
                     Ok(Source::Changes { source, extents: parse_extents(changes)?, from })
                 }
-                _ => Ok(Source::Path(source)),
+                _ => Ok(Source::Block(source)),
             }
         }
         (None, Some(fd)) => {
@@ -452,10 +477,27 @@ fn open_source(params: &NativeBackupParams) -> Result<Source> {
                 }
                 _ => DiffFrom::Nothing,
             };
-            Ok(Source::Diff { stream, from, to, sample: None })
+            let sample = Err("nothing reads the snapshot at offsets".into());
+            Ok(Source::Diff { stream, from, to, sample })
         }
-        _ => Err(Error::InvalidArgument("a source has either a path or a descriptor".into())),
+        _ => Err(Error::InvalidArgument("a source has either a path, an export or a descriptor".into())),
     }
+}
+
+fn open_export(export: NativeNbd, params: &mut NativeBackupParams) -> Result<exports::Opening> {
+    let from = params.changes_from.as_deref().map(parse_revision).transpose()?;
+    let extents = params.changes.as_deref().map(parse_extents).transpose()?;
+    let told = match (from, extents, params.changes_bitmap.take()) {
+        (None, None, None) => exports::Told::Nothing,
+        (Some(from), Some(extents), None) => exports::Told::Extents { from, extents },
+        (Some(from), None, Some(bitmap)) => exports::Told::Bitmap { from, bitmap },
+        _ => {
+            return Err(Error::InvalidArgument(
+                "changes lead from a revision, by extents or a bitmap".into(),
+            ));
+        }
+    };
+    Ok(exports::opening(export, told))
 }
 
 fn parse_extents(numbers: &[f64]) -> Result<Vec<std::ops::Range<u64>>> {

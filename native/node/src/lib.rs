@@ -9,6 +9,7 @@
 
 mod disks;
 mod errors;
+mod exports;
 mod images;
 mod jobs;
 mod mounts;

@@ -102,6 +102,20 @@ export class RbdImage {
     });
   }
 
+  /** How QEMU opens a snapshot of it (its block driver “rbd”). */
+  forQemu(snapshot: string): Record<string, string> {
+    const { pool, namespace, image, id, conf } = this.#spec;
+    return {
+      driver: 'rbd',
+      pool,
+      ...(namespace === null ? {} : { namespace }),
+      image,
+      snapshot,
+      ...(id === null ? {} : { user: id }),
+      ...(conf === null ? {} : { conf }),
+    };
+  }
+
   /** The words of a command of rbd for this image. */
   words(command: readonly string[]): string[] {
     const { pool, namespace, image, id, conf, timeoutMs } = this.#spec;

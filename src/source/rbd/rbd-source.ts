@@ -7,8 +7,9 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
+import { type NbdServer, serve } from '../qemu-nbd.js';
 import { commandFailed, RunningCommand } from '../running-command.js';
-import type { Footing, OpenSource, Source, SourceDescription } from '../source.js';
+import type { Footing, OpenSource, Original, Source, SourceDescription } from '../source.js';
 import { RbdImage, type RbdSnapshot } from './rbd-image.js';
 import { formatRbd, parseRbd, type RbdSpec } from './rbd-spec.js';
 
@@ -56,6 +57,21 @@ export class RbdSource implements Source {
     }
   }
 
+  /** The snapshot that the revision was made from is kept until the next one is durable. */
+  original = async (known: Readonly<Record<string, unknown>>): Promise<Original> => {
+    const snapshot = recorded(known);
+    const { imageId } = await this.#image.info();
+    const there = (await this.#image.snapshots()).some(
+      ({ id, name }) => id === snapshot?.id && name === snapshot.name,
+    );
+    if (snapshot === null || !there || known['imageId'] !== imageId) {
+      const what = `The snapshot of ${visible(this.spec)} that the revision was made from is not there, so nothing is compared.`;
+      throw new CairnError('USAGE', what, { hint: 'Only that of the newest revision is kept.' });
+    }
+    const { nbd, close } = await this.#serve(snapshot.name);
+    return { native: { nbd }, close };
+  };
+
   async #reading(
     footing: Footing,
     snapshot: RbdSnapshot,
@@ -68,6 +84,8 @@ export class RbdSource implements Source {
     const isDiff = from !== null && !checksTracking;
     const claims =
       from !== null && checksTracking ? await this.#claims(from.name, snapshot.name, footing) : undefined;
+    const said = [...warnings];
+    const sample = isDiff ? await this.#sampled(snapshot.name, said, signal) : null;
     const running = new RunningCommand('rbd', this.#exportWords(snapshot, isDiff ? from.name : null));
     let isKept = false;
     let isClosed = false;
@@ -77,13 +95,14 @@ export class RbdSource implements Source {
         diff: {
           to: snapshot.name,
           from: isDiff ? { revision: from.newest.revision, snapshot: from.name } : null,
+          sample: sample?.nbd,
         },
       },
       consistency: 'snapshot',
       reason: 'reason' in parent ? parent.reason : null,
       description: { snapshot: { id: snapshot.id, name: snapshot.name }, imageId },
       ...(claims === undefined ? {} : { claims }),
-      warnings,
+      warnings: said,
       confirmed: async () => {
         const failed = await running.failure();
         if (failed === null) return;
@@ -104,9 +123,25 @@ export class RbdSource implements Source {
         if (isClosed) return;
         isClosed = true;
         await running.close();
+        await sample?.close();
         if (!isKept) await this.#removed(snapshot.name, footing);
       },
     };
+  }
+
+  /** What random parts of the revision are compared with; null, and a sentence, where it is not to be had. */
+  async #sampled(snapshot: string, said: string[], signal?: AbortSignal): Promise<NbdServer | null> {
+    try {
+      return await this.#serve(snapshot, signal);
+    } catch (error) {
+      if (!(error instanceof CairnError) || error.code === 'CANCELLED') throw error;
+      said.push(`What Ceph tells of changes was not compared with the image: ${error.message}`);
+      return null;
+    }
+  }
+
+  #serve(snapshot: string, signal?: AbortSignal): Promise<NbdServer> {
+    return serve(this.#image.forQemu(snapshot), this.#parts.timeoutMs, signal);
   }
 
   #exportWords(snapshot: RbdSnapshot, from: string | null): string[] {

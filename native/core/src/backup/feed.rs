@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::job::Control;
 use crate::source::rbd_diff::{Input, RbdDiff};
-use crate::source::{Ahead, AlignedBuffer, CacheGuard, PathSource, StreamSource};
+use crate::source::{Ahead, AlignedBuffer, BlockSource, CacheGuard, StreamSource};
 
 use super::patch::{Patch, Patches};
 use super::{DiffFrom, Source, changes};
@@ -81,14 +81,14 @@ struct State<'a> {
 }
 
 enum Reader<'a> {
-    Path {
-        source: &'a PathSource,
+    Block {
+        source: &'a BlockSource,
         data: Option<Range<u64>>,
         dense: bool,
     },
     /// Extents of whole blocks, rising; the next one is the first.
     Changes {
-        source: &'a PathSource,
+        source: &'a BlockSource,
         extents: VecDeque<Range<u64>>,
     },
     Stream {
@@ -115,7 +115,7 @@ impl<'a> Feed<'a> {
     ) -> Result<Self> {
         let block_size = u64::from(block_size);
         let source = match source {
-            Source::Path(source) => Reader::Path { source, data: None, dense: false },
+            Source::Block(source) => Reader::Block { source, data: None, dense: false },
             Source::Stream(source) => Reader::Stream { source, ended: false },
             Source::Changes { source, extents, .. } => {
                 let extents = changes::rounded(extents, block_size, size_before, source.size_bytes());
@@ -135,7 +135,7 @@ impl<'a> Feed<'a> {
             }
         };
         let size_after = match &source {
-            Reader::Path { source, .. } | Reader::Changes { source, .. } => source.size_bytes(),
+            Reader::Block { source, .. } | Reader::Changes { source, .. } => source.size_bytes(),
             Reader::Diff { patches, .. } => patches.size_bytes(),
             Reader::Stream { .. } => 0,
         };
@@ -251,7 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Plan<'a> {
     first_block: u64,
     content: Content,
-    to_read: Option<(&'a PathSource, u64)>,
+    to_read: Option<(&'a BlockSource, u64)>,
 }
 
 impl<'a> State<'a> {
@@ -267,7 +267,7 @@ impl<'a> State<'a> {
                 self.at += len as u64;
                 Ok((len > 0).then_some(Plan { first_block, content: Content::Bytes(len), to_read: None }))
             }
-            Reader::Path { source, data, dense } => {
+            Reader::Block { source, data, dense } => {
                 let source = *source;
                 let (at, size) = (self.at, source.size_bytes());
                 if at >= size {
@@ -342,7 +342,7 @@ impl Input for Incoming<'_, '_> {
 }
 
 /// The stretch of data at or after `at`; begins at the size where only a hole is left.
-fn next_data(source: &PathSource, data: &mut Option<Range<u64>>, dense: &mut bool, at: u64) -> Range<u64> {
+fn next_data(source: &BlockSource, data: &mut Option<Range<u64>>, dense: &mut bool, at: u64) -> Range<u64> {
     let size = source.size_bytes();
     if let Some(known) = data.as_ref().filter(|known| at < known.end) {
         return known.clone();

@@ -20,7 +20,7 @@ use crate::job::{Control, Phase, threads};
 use crate::manifest::{Consistency, Counters, Manifest};
 use crate::map::{self, BlockPointer, MapRoot, Updater};
 use crate::records::Records;
-use crate::source::{AlignedBuffer, PathSource, Witness};
+use crate::source::{AlignedBuffer, BlockSource, Witness};
 use crate::units::SegmentId;
 use crate::write::{EncodedBlock, Known, RecordWriter};
 
@@ -97,7 +97,7 @@ fn pass(
     job.control.set_total(source.size_bytes());
     job.control.set_done(0);
     job.control.enter(Phase::Reading);
-    let witness = source.path().map(PathSource::witness);
+    let witness = source.block().and_then(BlockSource::witness);
     let window = threads as u64 * WINDOW_PER_THREAD;
     let size_before = parent.map_or(0, |parent| parent.size_bytes);
     let feed = Feed::new(source, block_size, size_before, window, job.control)?;
@@ -127,15 +127,15 @@ fn pass(
 
 /// What can be said of the source after it was read.
 fn look_back(source: &Source, witness: Option<&Witness>) -> Result<(Consistency, Vec<String>)> {
-    let Some(path) = source.path() else { return Ok((Consistency::Live, Vec::new())) };
-    let mut notes = path.notes().to_vec();
-    if path.has_grown()? {
+    let Some(block) = source.block() else { return Ok((Consistency::Live, Vec::new())) };
+    let mut notes = block.notes().to_vec();
+    if block.has_grown()? {
         notes.push(format!(
             "{} grew while it was read; the revision ends where it ended at the start",
-            path.path().display()
+            block.name().display()
         ));
     }
-    let quiet = witness.is_some_and(|witness| witness.nothing_wrote(path));
+    let quiet = block.nothing_wrote(witness, None);
     Ok((if quiet { Consistency::Snapshot } else { Consistency::Live }, notes))
 }
 

@@ -11,6 +11,7 @@ use crate::io::{Files, OsFiles};
 use crate::map::ExtentState;
 use crate::restore::{self, Options, Restored, Target};
 use crate::segment::{SEGMENT_LEN_TARGET, path_of};
+use crate::source::PathSource;
 use crate::window::Window;
 
 mod comparison;
@@ -61,7 +62,7 @@ impl Lab {
     }
 
     fn backup(&self) -> Taken {
-        let source = Source::Path(PathSource::open(&self.source()).unwrap());
+        let source = Source::Block(PathSource::open(&self.source()).unwrap().into());
         self.prepare(source, &Arc::default()).unwrap().commit().unwrap()
     }
 
@@ -110,7 +111,7 @@ fn a_backup_that_yields_takes_the_same_revision() {
     std::fs::write(lab.source(), &bytes).unwrap();
     let control = Arc::new(Control::default());
     control.set_yielding(true);
-    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let source = Source::Block(PathSource::open(&lab.source()).unwrap().into());
     let taken = lab.prepare(source, &control).unwrap().commit().unwrap();
     assert_eq!(lab.restored(&taken), bytes);
 }
@@ -214,7 +215,7 @@ fn a_cancelled_backup_leaves_no_revision_and_the_next_one_goes_through() {
     std::fs::write(lab.source(), noise(5, 3_000_000)).unwrap();
     let control = Arc::<Control>::default();
     control.cancel();
-    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let source = Source::Block(PathSource::open(&lab.source()).unwrap().into());
     assert!(matches!(lab.prepare(source, &control), Err(Error::Cancelled)));
     assert!(lab.disk.revisions().unwrap().is_empty());
     assert_eq!(lab.segment_count(), 0);
@@ -226,7 +227,7 @@ fn a_cancelled_backup_leaves_no_revision_and_the_next_one_goes_through() {
 fn an_aborted_backup_shows_nothing_and_its_segments_are_adopted() {
     let lab = Lab::new();
     std::fs::write(lab.source(), noise(6, 3_000_000)).unwrap();
-    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let source = Source::Block(PathSource::open(&lab.source()).unwrap().into());
     lab.prepare(source, &Arc::default()).unwrap().abort();
     assert!(lab.disk.revisions().unwrap().is_empty());
     // What a crash would have left besides: an unsealed segment and a temporary file.
@@ -362,7 +363,7 @@ fn numbers_of_a_hostile_manifest_do_not_overflow() {
         change(&mut manifest);
         std::fs::write(&path, text::encode(&manifest).unwrap()).unwrap();
         std::fs::write(lab.source(), noise(2, 50_000)).unwrap();
-        let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+        let source = Source::Block(PathSource::open(&lab.source()).unwrap().into());
         lab.prepare(source, &Arc::default()).map(Pending::abort)
     };
     let error = with(&|manifest| manifest.highest_segment = u32::MAX).unwrap_err();
@@ -375,7 +376,7 @@ fn numbers_of_a_hostile_manifest_do_not_overflow() {
 fn a_disk_that_was_moved_away_during_its_backup_gets_no_revision() {
     let lab = Lab::new();
     std::fs::write(lab.source(), noise(1, 50_000)).unwrap();
-    let source = Source::Path(PathSource::open(&lab.source()).unwrap());
+    let source = Source::Block(PathSource::open(&lab.source()).unwrap().into());
     let pending = lab.prepare(source, &Arc::default()).unwrap();
     std::fs::rename(&lab.disk.paths().directory, lab.directory.path().join("moved")).unwrap();
     Disk::create(Arc::new(OsFiles), &lab.disk.paths().directory, DiskOptions::default()).unwrap();

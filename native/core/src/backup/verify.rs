@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::heal;
 use crate::image::Image;
 use crate::job::Control;
-use crate::manifest::{Comparison, Trust, Verdict};
+use crate::manifest::{Comparison, Consistency, Trust, Verdict};
 use crate::source::Witness;
 use crate::write::Known;
 
@@ -19,7 +19,7 @@ const SHARE: f64 = 0.03;
 /// Of each, data and holes, that are compared where only changes were read, whatever the size of the disk.
 const PIECES: u64 = 32;
 
-/// Compares, and says what that is worth. What keeps it from being finished is a reason to know
+/// Compares, and says what that is worth. `said` is what the caller knows of the source. What keeps it from being finished is a reason to know
 /// nothing, not a reason for the backup to fail.
 ///
 /// # Errors
@@ -28,14 +28,16 @@ pub(super) fn compare(
     image: &Image,
     source: &Source,
     witness: Option<&Witness>,
+    said: Option<Consistency>,
     threads: usize,
     control: &Control,
 ) -> Result<Comparison> {
-    let Some(original) = source.comparable() else {
-        return Ok(unverified("a stream cannot be read a second time".to_owned()));
+    let original = match source.comparable() {
+        Ok(original) => original,
+        Err(why) => return Ok(unverified(why.to_owned())),
     };
     let coverage = match source {
-        Source::Path(_) | Source::Stream(_) => Coverage::Share(SHARE),
+        Source::Block(_) | Source::Stream(_) => Coverage::Share(SHARE),
         Source::Changes { .. } | Source::Diff { .. } => Coverage::Pieces(PIECES),
     };
     let compared = compare::run(image, original, coverage, threads, control);
@@ -53,10 +55,7 @@ pub(super) fn compare(
     };
     let (verdict, reason) = if compared.differing_bytes == 0 {
         (Verdict::Passed, None)
-    } else if matches!(source, Source::Diff { .. }) {
-        let reason = "it differs from the snapshot that it was made from";
-        (Verdict::Failed, Some(reason.to_owned()))
-    } else if witness.is_some_and(|witness| witness.nothing_wrote(original)) {
+    } else if matches!(source, Source::Diff { .. }) || original.nothing_wrote(witness, said) {
         let reason = "it differs from its source, to which nothing wrote meanwhile";
         (Verdict::Failed, Some(reason.to_owned()))
     } else {

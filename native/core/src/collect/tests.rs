@@ -169,7 +169,7 @@ impl Lab {
         std::fs::write(&source, &self.image).unwrap();
         let params = BackupParams {
             name: "disk".into(),
-            source: Source::Path(PathSource::open(&source).unwrap()),
+            source: Source::Block(PathSource::open(&source).unwrap().into()),
             description: serde_json::Map::new(),
             consistency: None,
             tags: Vec::new(),

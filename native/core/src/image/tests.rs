@@ -29,7 +29,7 @@ impl Lab {
         let lock = DiskLock::take(&disk.paths().directory, "a test").unwrap();
         let params = BackupParams {
             name: "test".into(),
-            source: Source::Path(PathSource::open(&source).unwrap()),
+            source: Source::Block(PathSource::open(&source).unwrap().into()),
             description: serde_json::Map::new(),
             consistency: None,
             tags: Vec::new(),

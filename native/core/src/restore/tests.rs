@@ -85,7 +85,7 @@ fn backup_to(disk: &Disk, source: &std::path::Path, content: &[u8]) -> Taken {
     std::fs::write(source, content).unwrap();
     let params = BackupParams {
         name: "disk".into(),
-        source: Source::Path(PathSource::open(source).unwrap()),
+        source: Source::Block(PathSource::open(source).unwrap().into()),
         description: serde_json::Map::new(),
         consistency: None,
         tags: vec!["manual".into()],

@@ -69,7 +69,7 @@ impl Lab {
         std::fs::write(self.source.path(), image).unwrap();
         let params = BackupParams {
             name: "disk".into(),
-            source: Source::Path(PathSource::open(self.source.path()).unwrap()),
+            source: Source::Block(PathSource::open(self.source.path()).unwrap().into()),
             description: serde_json::Map::new(),
             consistency: None,
             tags: Vec::new(),

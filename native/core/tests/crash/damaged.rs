@@ -86,7 +86,7 @@ fn a_map_that_cannot_be_read_is_written_anew_from_a_file_as_from_a_stream() {
     lab.backup(&image()).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &*image()).unwrap();
-    let from_file = || Source::Path(PathSource::open(file.path()).unwrap());
+    let from_file = || Source::Block(PathSource::open(file.path()).unwrap().into());
     // Whatever read of a segment fails once, the backup of a file goes through.
     let calls = {
         let lab = lab.fork();

@@ -18,7 +18,7 @@ fn a_comparison_passes_fails_or_knows_nothing() {
     let control = Control::default();
     let compare = |source: PathSource, with_witness: bool| {
         let witness = with_witness.then(|| source.witness());
-        verify::compare(&image, &Source::Path(source), witness.as_ref(), 2, &control).unwrap()
+        verify::compare(&image, &Source::Block(source.into()), witness.as_ref(), None, 2, &control).unwrap()
     };
     // Every piece is another one than the revision has, holes too.
     std::fs::write(&path, noise(4, 40 << 20)).unwrap();
@@ -55,7 +55,15 @@ fn what_was_written_and_does_not_read_back_fails_the_comparison() {
     let image = lab.image(&taken);
     let compared = std::thread::scope(|scope| {
         let compare = || {
-            verify::compare(&image, &Source::Path(source), Some(&witness), 1, &Control::default()).unwrap()
+            verify::compare(
+                &image,
+                &Source::Block(source.into()),
+                Some(&witness),
+                None,
+                1,
+                &Control::default(),
+            )
+            .unwrap()
         };
         scope.spawn(compare).join().unwrap()
     });

@@ -16,7 +16,7 @@ fn full(lab: &Lab, bytes: &[u8]) -> Taken {
 }
 
 fn changes(lab: &Lab, from: &Taken, extents: &[Range<u64>]) -> Source {
-    let source = PathSource::open(&lab.source()).unwrap();
+    let source = PathSource::open(&lab.source()).unwrap().into();
     Source::Changes { source, extents: extents.to_vec(), from: from.manifest.revision.clone() }
 }
 
@@ -44,14 +44,20 @@ fn with_head(head: &[u8], size: u64, extents: &[(u64, Option<&[u8]>, u64)]) -> V
 }
 
 fn apply(lab: &Lab, from: &Taken, bytes: Vec<u8>) -> Result<Taken> {
-    apply_to(lab, from_one(from), None, bytes)
+    apply_to(lab, from_one(from), unsampled(), bytes)
+}
+
+type Sample = std::result::Result<BlockSource, String>;
+
+fn unsampled() -> Sample {
+    Err("nobody asked for it".into())
 }
 
 fn from_one(taken: &Taken) -> DiffFrom {
     DiffFrom::Revision { revision: taken.manifest.revision.clone(), snapshot: "one".into() }
 }
 
-fn apply_to(lab: &Lab, from: DiffFrom, sample: Option<PathSource>, bytes: Vec<u8>) -> Result<Taken> {
+fn apply_to(lab: &Lab, from: DiffFrom, sample: Sample, bytes: Vec<u8>) -> Result<Taken> {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let feeder = std::thread::spawn(move || {
         let _ = std::io::Write::write_all(&mut writer, &bytes);
@@ -224,7 +230,7 @@ fn a_diff_from_nothing_takes_all_that_it_leaves_out_for_zeros() {
         (100, Some(&bytes[100..3_000_000]), 2_999_900),
         (5_000_000, Some(&bytes[5_000_000..SIZE - 70_000]), SIZE as u64 - 5_070_000),
     ];
-    let taken = apply_to(&lab, DiffFrom::Nothing, None, whole(SIZE as u64 + 5, &extents)).unwrap();
+    let taken = apply_to(&lab, DiffFrom::Nothing, unsampled(), whole(SIZE as u64 + 5, &extents)).unwrap();
     assert_eq!(taken.manifest.reading.method, "full");
     assert!(taken.manifest.counters.changed_bytes < 2_500_000, "what the parent has is not stored again");
     assert_eq!(lab.restored(&taken), bytes);
@@ -238,7 +244,7 @@ fn a_diff_between_other_snapshots_than_it_was_asked_for_leaves_no_revision() {
     let extents = [(0, None, 4096)];
     let of_nothing = apply(&lab, &before, whole(1 << 20, &extents)).unwrap_err();
     assert!(of_nothing.to_string().contains("leads from another snapshot"), "{of_nothing}");
-    let of_one = apply_to(&lab, DiffFrom::Nothing, None, diff(1 << 20, &extents)).unwrap_err();
+    let of_one = apply_to(&lab, DiffFrom::Nothing, unsampled(), diff(1 << 20, &extents)).unwrap_err();
     assert!(of_one.to_string().contains("leads from another snapshot"), "{of_one}");
     let to_three = with_head(b"rbd diff v1\nf\x03\0\0\0onet\x05\0\0\0threes", 1 << 20, &extents);
     let to_three = apply(&lab, &before, to_three).unwrap_err();
@@ -252,12 +258,12 @@ fn a_diff_that_leaves_changes_out_is_found_by_comparing_with_its_snapshot() {
     let before = full(&lab, &noise(1, SIZE));
     let after = noise(2, SIZE);
     std::fs::write(lab.source(), &after).unwrap();
-    let sample = PathSource::open(&lab.source()).ok();
+    let sample = Ok(PathSource::open(&lab.source()).unwrap().into());
     let lie = diff(SIZE as u64, &[(0, Some(&after[..2 << 20]), 2 << 20)]);
     let taken = apply_to(&lab, from_one(&before), sample, lie).unwrap();
     let verdict = taken.manifest.comparison.as_ref().map(|comparison| comparison.verdict);
     assert_eq!(verdict, Some(Verdict::Failed));
-    let sample = PathSource::open(&lab.source()).ok();
+    let sample = Ok(PathSource::open(&lab.source()).unwrap().into());
     let next = apply_to(&lab, from_one(&taken), sample, diff(SIZE as u64, &[])).unwrap_err();
     assert!(matches!(next, Error::InvalidArgument(_)), "nothing is put on top of it: {next}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 fn file(lab: &Lab) -> Source {
-    Source::Path(PathSource::open(&lab.source()).unwrap())
+    Source::Block(PathSource::open(&lab.source()).unwrap().into())
 }
 
 fn limited(bytes_a_second: u64) -> Arc<Control> {
