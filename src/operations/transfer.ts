@@ -15,7 +15,7 @@ import type { OpenSource, Source, SourceDescription } from '../source/source.js'
 import { backgroundOf } from './background.js';
 import type { Claims } from './claims.js';
 import { type JobOptions, runJob, untilCancelled } from './job.js';
-import { inFull, methodOf, type Standing } from './method.js';
+import { inFull, methodOf, type Standing, sayCheck } from './method.js';
 import { type YieldOptions, yielding } from './yielding.js';
 
 /** How a source is read. */
@@ -94,7 +94,8 @@ export async function transfer(
     );
     const left = (await opened.committed?.()) ?? [];
     const said = [...(opened.warnings ?? []), ...result.warnings, ...warnings, ...left];
-    const reason = method.reason ?? opened.reason ?? null;
+    const check = opened.claims === undefined ? null : sayCheck(standing, Date.now());
+    const reason = method.reason ?? opened.reason ?? check;
     return { ...result, warnings: said, reason, claims: method.claims ?? opened.claims ?? null };
   } finally {
     await opened.close();

@@ -207,6 +207,7 @@ test('a diff that leaves changes out is found by the sample, and a claim that do
   lab.write('write -P 4 9M 64k');
   const full = ['backup', 'web', '--source', lab.spec, '--full', '--json'];
   const checked = JSON.parse((await lab.cli.run(full, { env })).stdout);
+  expect(checked).toMatchObject({ method: 'full', reason: expect.stringContaining('now and then') });
   expect(checked.warnings.join()).toContain(`64 KiB differ from web@${truth.revision}`);
   expect(checked.warnings.join()).toContain(`the first at offset ${9 * MIB}`);
   expect((await lab.cli.list('web')).at(-2)?.trust).toBe('distrusted');
