@@ -41,8 +41,8 @@ export function freshRepository(lab, repository = lab.repository) {
 }
 
 /** Backs the lab's disk up, or another file: seconds of the whole process, and what it said. */
-export function backup(lab, source = lab.disk, repository = lab.repository) {
-  const args = [CAIRN, '-r', repository, '--json', 'backup', 'bench', '--source', source];
+export function backup(lab, source = lab.disk, repository = lab.repository, more = []) {
+  const args = [CAIRN, '-r', repository, '--json', 'backup', 'bench', '--source', source, ...more];
   const { seconds, stdout } = secondsOf(process.execPath, args);
   return { seconds, result: JSON.parse(stdout) };
 }

@@ -32,6 +32,7 @@ import { stored } from './workloads/peers-stored.js';
 import { restoreDifferential, restoreFull, restoreSparse } from './workloads/restore.js';
 import { revisions } from './workloads/revisions.js';
 import { scale } from './workloads/scale.js';
+import { told } from './workloads/told.js';
 
 const WORKLOADS = new Map(
   Object.entries({
@@ -57,6 +58,7 @@ const WORKLOADS = new Map(
     database,
     revisions,
     scale,
+    told,
   }),
 );
 
