@@ -192,6 +192,11 @@ impl<'a> Feed<'a> {
         Ok(Some(Piece { number, first_block, content }))
     }
 
+    /// Whether a diff says all that there is, so that what is done of it is a share of the image.
+    pub(super) fn is_whole_diff(&self) -> bool {
+        matches!(&lock(&self.state).source, Reader::Diff { patches, .. } if patches.is_whole())
+    }
+
     /// Bytes of the image afterwards; 0 for a stream, which does not tell.
     pub(super) fn size_after(&self) -> u64 {
         self.size_after

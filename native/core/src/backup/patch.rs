@@ -68,6 +68,11 @@ impl Patches {
         Self { diff, block_size, piece_len, pending: None, boundary, told, after_gap: None, ended: false }
     }
 
+    /// Whether the diff leads from nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// Bytes of the image afterwards.
     pub(super) fn size_bytes(&self) -> u64 {
         self.diff.head().size_bytes

@@ -101,6 +101,9 @@ fn pass(
     let window = threads as u64 * WINDOW_PER_THREAD;
     let size_before = parent.map_or(0, |parent| parent.size_bytes);
     let feed = Feed::new(source, block_size, size_before, window, job.control)?;
+    if feed.is_whole_diff() {
+        job.control.set_total(Some(feed.size_after()));
+    }
     let before = parent.map(|parent| Image::of(parent, Arc::clone(job.records))).transpose()?;
     let has_bases = AtomicBool::new(false);
     let worker = Worker {
