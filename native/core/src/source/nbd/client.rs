@@ -221,7 +221,11 @@ impl<W: Wire> Client<W> {
                         others += 1;
                         self.extent_list(count, &range, &mut |_, _| {})?;
                     } else {
-                        return Err(NbdError::Duplicate);
+                        return Err(if self.knows(told) {
+                            NbdError::Duplicate
+                        } else {
+                            NbdError::StrayReply
+                        });
                     }
                 }
                 _ => self.other_chunk(chunk, &mut reply)?,
