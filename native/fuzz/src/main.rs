@@ -15,6 +15,7 @@ mod targets {
     pub mod image;
     pub mod lvm;
     pub mod mbr;
+    pub mod nbd;
     pub mod page;
     pub mod rbd_diff;
     pub mod record;
@@ -46,6 +47,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         "image" => held(bytes, targets::image::run),
         "lvm" => held(bytes, targets::lvm::run),
         "mbr" => held(bytes, targets::mbr::run),
+        "nbd" => held(bytes, targets::nbd::run),
         "page" => held(bytes, targets::page::run),
         "rbd_diff" => held(bytes, targets::rbd_diff::run),
         "record" => held(bytes, targets::record::run),
