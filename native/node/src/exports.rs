@@ -8,7 +8,6 @@ use cairn_core::Result;
 use cairn_core::backup::Source;
 use cairn_core::job::Control;
 use cairn_core::revision::RevisionId;
-use cairn_core::source::BlockSource;
 use cairn_core::source::nbd::NbdSource;
 use napi_derive::napi;
 
@@ -44,7 +43,7 @@ impl NativeNbd {
 /// Will read an export, or of it what may have changed.
 pub(crate) fn opening(export: NativeNbd, told: Told) -> Opening {
     Box::new(move |control| match told {
-        Told::Nothing => export.open(None).map(|source| Source::Block(BlockSource::Nbd(source))),
+        Told::Nothing => export.open(None).map(|source| Source::Block(source.into())),
         Told::Extents { from, extents } => {
             let source = export.open(None)?.into();
             Ok(Source::Changes { source, extents, from })

@@ -374,7 +374,7 @@ pub fn compare_job(
                 let source = PathSource::open(Path::new(&path))?;
                 Box::new(move || Ok(source.into()))
             }
-            Either::B(export) => Box::new(move || export.open(None).map(BlockSource::Nbd)),
+            Either::B(export) => Box::new(move || export.open(None).map(BlockSource::from)),
         };
         let work: Work<Outcome> = Box::new(move |control| {
             let source = open()?;
@@ -392,7 +392,7 @@ pub fn compare_job(
                 "differingBytes": compared.differing_bytes,
                 "mismatches": mismatches.collect::<Vec<_>>(),
                 "isCut": compared.is_cut,
-                "nothingWrote": source.nothing_wrote(witness.as_ref(), None),
+                "nothingWrote": source.nothing_wrote(witness.as_ref(), false),
             }))))
         });
         Ok(NativeJob { job: Job::new(work) })

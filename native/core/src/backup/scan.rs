@@ -138,7 +138,7 @@ fn look_back(source: &Source, witness: Option<&Witness>) -> Result<(Consistency,
             block.name().display()
         ));
     }
-    let quiet = block.nothing_wrote(witness, None);
+    let quiet = block.nothing_wrote(witness, false);
     Ok((if quiet { Consistency::Snapshot } else { Consistency::Live }, notes))
 }
 

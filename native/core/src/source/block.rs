@@ -5,14 +5,13 @@ use std::path::Path;
 use super::nbd::NbdSource;
 use super::{Ahead, CacheGuard, PathSource, Witness};
 use crate::error::Result;
-use crate::manifest::Consistency;
 
 /// A file, a block device, or an export of an NBD server. Reads may run at the same time.
 pub enum BlockSource {
     /// A file or block device.
     Path(PathSource),
     /// An export.
-    Nbd(NbdSource),
+    Nbd(Box<NbdSource>),
 }
 
 impl From<PathSource> for BlockSource {
@@ -23,7 +22,7 @@ impl From<PathSource> for BlockSource {
 
 impl From<NbdSource> for BlockSource {
     fn from(source: NbdSource) -> Self {
-        Self::Nbd(source)
+        Self::Nbd(Box::new(source))
     }
 }
 
@@ -73,13 +72,13 @@ impl BlockSource {
         }
     }
 
-    /// Whether it holds now what it held when `witness` began to watch. Of an export nothing is seen but what
-    /// its maker says: a copy of one moment is not written to.
+    /// Whether it is proven to hold what it held when `witness` began to watch. Of an export nothing is seen, so
+    /// what its maker says is taken: that it is a copy of one moment.
     #[must_use]
-    pub fn nothing_wrote(&self, witness: Option<&Witness>, said: Option<Consistency>) -> bool {
+    pub fn nothing_wrote(&self, witness: Option<&Witness>, is_said_to_be_still: bool) -> bool {
         match self {
             Self::Path(source) => witness.is_some_and(|witness| witness.nothing_wrote(source)),
-            Self::Nbd(_) => said.is_some_and(|said| said.satisfies(Consistency::Snapshot)),
+            Self::Nbd(_) => is_said_to_be_still,
         }
     }
 

@@ -56,7 +56,7 @@ mod tests {
     fn past_the_bound_small_gaps_are_closed_first_and_nothing_is_left_out() {
         let mut gathered = Gathered::new(8);
         // Four heaps far from each other.
-        let start = |number: u64| (number / 250 << 40) + number * number;
+        let start = |number: u64| ((number / 250) << 40) + number * number;
         let all: Vec<Range<u64>> = (0..1000).map(|number| start(number)..start(number) + 1).collect();
         all.iter().for_each(|extent| gathered.add(extent.clone()));
         let extents = gathered.into_extents();
