@@ -1,4 +1,5 @@
 /** `disks:` of the configuration: where each disk comes from, when, and what is done around its backups. */
+import path from 'node:path';
 import { diskName } from '../base/ids.js';
 import { nearest } from '../base/nearest.js';
 import type { Schedule } from '../base/schedule.js';
@@ -18,6 +19,8 @@ export interface Hooks {
   readonly onFailure: 'fail' | 'continue';
   /** What a `before` that succeeds makes of the disk; null leaves it to what can be seen. */
   readonly gives: 'frozen' | 'snapshot' | null;
+  /** A file, absolute, in which `before` tells what has changed since the newest revision; null where it does not. */
+  readonly changedExtents: string | null;
 }
 
 export interface DiskConfig {
@@ -37,7 +40,7 @@ export interface DiskConfig {
 }
 
 const DISK_KEYS = ['source', 'schedule', 'tags', 'require', 'read-rate', 'hooks', 'full-compare'] as const;
-const HOOK_KEYS = ['before', 'after', 'timeout', 'on-failure', 'gives'] as const;
+const HOOK_KEYS = ['before', 'after', 'timeout', 'on-failure', 'gives', 'changed-extents'] as const;
 const CONSISTENCIES = ['frozen', 'snapshot'] as const;
 const ON_FAILURE = ['fail', 'continue'] as const;
 /** Long enough for a database to write its pages, short enough not to keep it frozen until somebody wakes up. */
@@ -87,12 +90,20 @@ function readHooks(document: Document, entry: Entry): Hooks {
     timeoutMs: given(says.get('timeout'), readDuration, HOOK_TIMEOUT_MS),
     onFailure: given(says.get('on-failure'), (word) => readWord(word, ON_FAILURE), 'fail'),
     gives: given(says.get('gives'), (word) => readWord(word, CONSISTENCIES), null),
+    changedExtents: given(says.get('changed-extents'), readAbsolute, null),
   };
   if (hooks.before === null && hooks.after === null)
     entry.fail('“hooks” names neither “before” nor “after”.');
   if (hooks.gives !== null && hooks.before === null)
     says.get('gives')?.fail('“gives” says what “before” makes of the disk, and there is none.');
+  if (hooks.changedExtents !== null && hooks.before === null)
+    says.get('changed-extents')?.fail('“changed-extents” is a file that “before” writes, and there is none.');
   return hooks;
+}
+
+function readAbsolute(entry: Entry): string {
+  const file = readText(entry);
+  return path.isAbsolute(file) ? file : entry.fail(`“${entry.key}” must be an absolute path.`);
 }
 
 function scheduleNamed(entry: Entry, schedules: ReadonlyMap<string, Schedule>): Schedule {

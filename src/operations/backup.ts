@@ -16,6 +16,7 @@ import type { Source, SourceDescription } from '../source/source.js';
 import { liesIn } from '../target/mounts.js';
 import { checkClaims } from './claims.js';
 import { clearedUp, removeEmpty } from './failed-backup.js';
+import { changesOfHook } from './hook-changes.js';
 import { BackupHooks } from './hooks.js';
 import { refuseCancelled } from './job.js';
 import { FULL_COMPARE_MS_DEFAULT, standingOf } from './method.js';
@@ -105,7 +106,10 @@ async function attempt(
     const hooks = new BackupHooks(repo, { ...options, ...about, waitMs, disk, hooks: options.hooks ?? null });
     const { claims, ...result } = await noted(repo, disk, about, hooks, async (gives) => {
       const description = early ?? compared(await inspected(repo, source));
-      return await transfer(repo, { disk, lock, source, description, tags, gives, standing, tried }, options);
+      const { changes, whyNone } = changesOfHook(hooks.told, source.spec, standing);
+      const plan = { disk, lock, source, description, tags, gives, standing, tried };
+      const done = await transfer(repo, plan, { ...options, changes: options.changes ?? changes });
+      return { ...done, reason: done.reason ?? (options.changes === undefined ? whyNone : null) };
     });
     const lies =
       claims === null ? [] : await checkClaims(repo, disk, standing, result.revision, claims, options);

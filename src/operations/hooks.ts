@@ -1,7 +1,10 @@
 /** Commands around a backup. `before` may freeze a database or make the snapshot that is the source; `after` undoes it and
  *  runs whatever became of the backup, also when this process dies: then the next backup of the disk runs it first. */
+import { rmSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import type { DiskName } from '../base/ids.js';
+import { systemError } from '../base/system-error.js';
+import { visible } from '../base/visible.js';
 import type { Hooks } from '../config/disks.js';
 import type { LockOptions } from '../repository/disk-lock.js';
 import { claimMark, type HookMark, makeMark } from '../repository/hook-mark.js';
@@ -40,6 +43,7 @@ export class BackupHooks {
   readonly #repo: Repository;
   readonly #diskDir: string;
   readonly #options: HookedOptions;
+  #isPrepared = false;
   /** What a dead backup has left. */
   #dead: HookMark | null = null;
 
@@ -47,6 +51,12 @@ export class BackupHooks {
     this.#repo = repo;
     this.#diskDir = repo.diskDir(options.disk);
     this.#options = options;
+  }
+
+  /** The file in which `before` tells what has changed, null where the configuration names none; and whether it has
+   *  succeeded, without which the file is none of this backup's. */
+  get told(): { readonly file: string | null; readonly isPrepared: boolean } {
+    return { file: this.#options.hooks?.changedExtents ?? null, isPrepared: this.#isPrepared };
   }
 
   /** Waits for the hooks of an earlier backup, then does `begin`, which notes that this one begins.
@@ -94,11 +104,14 @@ export class BackupHooks {
   }
 
   /** @returns what it made of the disk */
-  async #before({ before, timeoutMs, onFailure, gives }: Hooks): Promise<Hooks['gives']> {
+  async #before({ before, timeoutMs, onFailure, gives, changedExtents }: Hooks): Promise<Hooks['gives']> {
     if (before === null) return null;
+    // The list of a backup that came to nothing must not meet a later state of the source.
+    if (changedExtents !== null) removeOld(changedExtents);
     const { signal } = this.#options;
     const failure = await this.#run('before', before, { timeoutMs, signal }, null, {});
     refuseCancelled(signal);
+    this.#isPrepared = failure === null;
     if (failure === null) return gives;
     if (onFailure === 'continue') {
       this.warnings.push(`A hook failed, and the backup went on without it: ${failure}.`);
@@ -149,6 +162,14 @@ export class BackupHooks {
     this.#repo.log.info({ disk, ...ran }, 'a hook has ended');
     this.ran.push(ran);
     return ran.failure === null ? null : `the hook “${hook}” ${ran.failure}`;
+  }
+}
+
+function removeOld(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch (cause) {
+    throw systemError(`The changed extents in ${visible(file)} cannot be removed`, cause);
   }
 }
 

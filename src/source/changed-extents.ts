@@ -19,12 +19,29 @@ const EXAMPLE = 'Write {"from":"<revision id>","extents":[{"offset":0,"length":4
 /** Reads `{"from","extents":[{"offset","length"}]}`; other fields are left alone.
  *  @throws {CairnError} USAGE for what is no such file; IO | NOT_PERMITTED */
 export function readChangedExtents(file: string): ChangedExtents {
+  return changedExtentsOf(textOf(file), file);
+}
+
+/** The same of a file that a hook has written, which instead of changes may hold `{"reason"}`, a clause.
+ *  @returns the changes, or why there are none */
+export function readHookChanges(file: string): ChangedExtents | { readonly reason: string } {
+  try {
+    const text = textOf(file);
+    const reason = parseObject(text)?.['reason'];
+    return typeof reason === 'string' ? { reason: visible(reason, 300) } : changedExtentsOf(text, file);
+  } catch (error) {
+    if (!(error instanceof CairnError)) throw error;
+    return { reason: `changes were not told: ${error.message.replace(/\.$/, '')}` };
+  }
+}
+
+function changedExtentsOf(text: string, file: string): ChangedExtents {
   const refuse = (what: string): never => {
     throw new CairnError('USAGE', `The changed extents in ${visible(file)} cannot be used: ${what}.`, {
       hint: EXAMPLE,
     });
   };
-  const { from, extents } = parseObject(textOf(file)) ?? refuse('the file is no JSON object');
+  const { from, extents } = parseObject(text) ?? refuse('the file is no JSON object');
   if (typeof from !== 'string' || !isRevisionId(from)) return refuse('“from” is not the id of a revision');
   if (!Array.isArray(extents)) return refuse('“extents” is not a list');
   for (const [index, extent] of extents.entries()) {

@@ -96,7 +96,8 @@ test('what a disk leaves out has a default, and what it says counts', () => {
     require: snapshot
     read-rate: 200MB
     full-compare: 7d
-    hooks: {before: "lvcreate …", after: "lvremove …", timeout: 30s, on-failure: continue, gives: frozen}
+    hooks: {before: "lvcreate …", after: "lvremove …", timeout: 30s, on-failure: continue, gives: frozen,
+      changed-extents: /run/changes.json}
 `;
   const { disks } = loadConfig({ config: configFile(text) }, {});
   expect(disks.get('web01')).toMatchObject({ source: null, require: null, readRate: null, hooks: null });
@@ -112,6 +113,7 @@ test('what a disk leaves out has a default, and what it says counts', () => {
       timeoutMs: 30_000,
       onFailure: 'continue',
       gives: 'frozen',
+      changedExtents: '/run/changes.json',
     },
   });
   expect([...(disks.get('vm1')?.schedule?.tags ?? [])]).toEqual([
@@ -205,6 +207,14 @@ test.each([
   ],
   [SCHEDULES.replace('{schedule: servers}', '{tags: {daily: {keep: 3}}}'), /line 10: “tags” changes rules/],
   [SCHEDULES.replace('{schedule: servers}', '{hooks: {timeout: 3s}}'), /line 10: “hooks” names neither/],
+  [
+    SCHEDULES.replace('{schedule: servers}', '{hooks: {after: "x", changed-extents: /x}}'),
+    /line 10: “changed-extents” is a file that “before” writes/,
+  ],
+  [
+    SCHEDULES.replace('{schedule: servers}', '{hooks: {before: "x", changed-extents: x}}'),
+    /line 10: “changed-extents” must be an absolute path/,
+  ],
   ['limits: {quiet: "22-6"}\n', /line 1: “quiet” must be hours/],
   ['limits: {parallel: 0}\n', /line 1: “parallel” must be a whole number/],
   ['scrub: {sample: 0%}\n', /line 1: “sample” must be a share/],
