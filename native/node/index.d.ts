@@ -108,6 +108,9 @@ export declare function createDisk(diskDir: string, blockSizeBytes?: number | un
 /** Changed extents from one revision of a disk to another, from `offset` on, at most `limit`. */
 export declare function diffRevisions(diskDir: string, from: string, to: string, offset: number, limit: number): Promise<Array<NativeExtent>>
 
+/** What a dirty bitmap of an export says may have changed: offset and length in bytes, in turn. */
+export declare function dirtyExtents(nbd: NativeNbd, bitmap: string): Promise<unknown>
+
 /** Every code that the addon can raise, for the test that holds both lists equal. */
 export declare function errorCodes(): Array<string>
 

@@ -1,5 +1,6 @@
 /** Revisions as images, and what stands on a disk. */
 import { type Addon, callAsync } from './addon.js';
+import type { NbdExport } from './backup-types.js';
 import type { Extent, Image, Survey } from './types.js';
 
 type NativeImage = InstanceType<Addon['NativeImage']>;
@@ -31,6 +32,18 @@ export async function diffRevisions(
   limit: number,
 ): Promise<Extent[]> {
   return (await callAsync((native) => native.diffRevisions(diskDir, from, to, offset, limit))) as Extent[];
+}
+
+/** What a dirty bitmap of an export says may have changed, in bytes and in order.
+ *  @throws {CairnError} SOURCE_FAILED */
+export async function dirtyExtents(
+  nbd: NbdExport,
+  bitmap: string,
+): Promise<Pick<Extent, 'offset' | 'length'>[]> {
+  const numbers = (await callAsync((native) => native.dirtyExtents({ ...nbd }, bitmap))) as number[];
+  return numbers.flatMap((offset, index) =>
+    index % 2 === 0 ? [{ offset, length: numbers[index + 1] ?? 0 }] : [],
+  );
 }
 
 /** Lets go of files that a collect has replaced or unlinked, whose space comes back only then. For processes that keep

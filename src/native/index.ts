@@ -12,7 +12,7 @@ export {
   tryFlock,
   writeState,
 } from './disks.js';
-export { closeReplacedSegments, diffRevisions, openImage, surveyPath } from './images.js';
+export { closeReplacedSegments, diffRevisions, dirtyExtents, openImage, surveyPath } from './images.js';
 export {
   keepDescriptorsPrivate,
   makePipe,

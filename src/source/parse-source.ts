@@ -1,9 +1,11 @@
-/** Source specs: a path, `file:<path>`, `exec:<command>`, `stream:-`, `rbd:<pool>/<image>`. */
+/** Source specs: a path, `file:<path>`, `exec:<command>`, `stream:-`, `rbd:<pool>/<image>`,
+ *  `qemu:<monitor’s socket>/<device or node>`. */
 import { existsSync } from 'node:fs';
 import { CairnError } from '../base/errors.js';
 import { visible } from '../base/visible.js';
 import { ExecSource } from './exec-source.js';
 import { PathSource } from './path-source.js';
+import { QemuSource } from './qemu/qemu-source.js';
 import { RbdSource } from './rbd/rbd-source.js';
 import type { Source } from './source.js';
 import { StreamSource } from './stream-source.js';
@@ -25,12 +27,15 @@ export function parseSource(spec: string, size?: StreamSize): Source {
     case 'rbd':
       refuseSize(size, 'An image of Ceph');
       return new RbdSource(rest);
+    case 'qemu':
+      refuseSize(size, 'A machine');
+      return new QemuSource(rest);
     case undefined:
       return pathSource(spec, size);
     default:
       if (existsSync(spec)) return pathSource(spec, size);
       throw new CairnError('USAGE', `“${visible(scheme)}:” is not a known kind of source.`, {
-        hint: `Write a path, file:<path>, exec:<command>, rbd:<pool>/<image> or stream:-; for a file of that name, ./${visible(spec)}.`,
+        hint: `Write a path, file:<path>, exec:<command>, rbd:<pool>/<image>, qemu:<monitor’s socket>/<device> or stream:-; for a file of that name, ./${visible(spec)}.`,
       });
   }
 }

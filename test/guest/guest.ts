@@ -20,18 +20,23 @@ busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 busybox stty -echo
+if [ -x /bin/qemu-ga ]; then
+  busybox mount -t tmpfs run /run
+  /bin/qemu-ga -m virtio-serial -p /dev/vport*p1 -t /run >/run/agent.log 2>&1 </dev/null &
+fi
 echo x >>/starts
 echo "guest up: Linux $(busybox uname -r), start $(busybox wc -l </starts), $(busybox cat /name)"
 while read -r line; do eval "$line"; echo "ended: $?"; done
 `;
 
-/** A disk of 64 MiB from which a guest starts that says `name`. */
-export function makeGuestDisk(dir: string, name: string): string {
+/** A disk of 64 MiB from which a guest starts that says `name`, and runs `agent` where it is given. */
+export function makeGuestDisk(dir: string, name: string, agent?: string): string {
   const [tree, root, disk] = ['guest-tree', 'guest-root', 'guest-disk'].map((each) =>
     path.join(dir, each),
   ) as [string, string, string];
-  for (const each of ['bin', 'dev', 'proc']) mkdirSync(path.join(tree, each), { recursive: true });
+  for (const each of ['bin', 'dev', 'proc', 'run']) mkdirSync(path.join(tree, each), { recursive: true });
   cpSync(BUSYBOX, path.join(tree, 'bin/busybox'), { dereference: true });
+  if (agent !== undefined) installProgram(agent, tree);
   writeFileSync(path.join(tree, 'name'), `${name}\n`);
   writeFileSync(path.join(tree, 'init'), GUEST_INIT);
   chmodSync(path.join(tree, 'init'), 0o755);
@@ -42,6 +47,15 @@ export function makeGuestDisk(dir: string, name: string): string {
   return disk;
 }
 
+/** Copies a program into a tree, with the libraries that it needs. */
+function installProgram(program: string, tree: string): void {
+  cpSync(program, path.join(tree, 'bin', path.basename(program)));
+  for (const [, library = ''] of run('ldd', program).matchAll(/(?:=> |^\s*)(\/\S+)/gm)) {
+    mkdirSync(path.join(tree, path.dirname(library)), { recursive: true });
+    cpSync(library, path.join(tree, library), { dereference: true });
+  }
+}
+
 export class Guest {
   readonly #process: ChildProcess;
   readonly #qmpPath: string;
@@ -50,8 +64,9 @@ export class Guest {
   /** All that came over the serial console. */
   console = '';
 
-  /** Killed when the test is over. `disk` is a qcow2 file; its node is `system`, that of the file `overlay`. */
-  constructor({ kernel, ramdisk }: GuestKernel, dir: string, disk: string) {
+  /** Killed when the test is over. `disk` is a qcow2 file; its node is `system`, that of the file `overlay`. `more` are
+   *  arguments of QEMU. */
+  constructor({ kernel, ramdisk }: GuestKernel, dir: string, disk: string, more: readonly string[] = []) {
     this.#qmpPath = path.join(dir, `qmp-${process.hrtime.bigint()}`);
     const drive = `file=${disk},file.node-name=overlay,format=qcow2,node-name=system,if=virtio,werror=stop,rerror=stop`;
     this.#process = spawn(
@@ -61,6 +76,7 @@ export class Guest {
         ...['-display', 'none', '-serial', 'stdio', '-qmp', `unix:${this.#qmpPath},server=on,wait=off`],
         ...['-kernel', kernel, '-initrd', ramdisk, '-append', 'console=ttyS0 quiet panic=-1'],
         ...['-drive', drive],
+        ...more,
       ],
       { stdio: ['pipe', 'pipe', 'pipe'] },
     );
@@ -94,6 +110,13 @@ export class Guest {
     const [, printed = '', status] = /^([\s\S]*?)ended: (\d+)/.exec(this.console.slice(from)) ?? [];
     if (status !== '0') throw new Error(`“${line}” failed in the guest: ${this.console.slice(from)}`);
     return printed.trim();
+  }
+
+  /** As by pulling the plug. */
+  async kill(): Promise<void> {
+    const ended = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await ended;
   }
 
   /** Writes everything back and ends. */

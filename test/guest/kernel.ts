@@ -1,5 +1,5 @@
 /** A kernel for guests: Debian's for clouds, fetched once by apt and kept in the user's cache, with an initial ramdisk
- *  that knows virtio disks and starts what is on the first partition. */
+ *  that knows virtio disks and starts what is on the first partition; and the guest agent of QEMU. */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -19,6 +19,8 @@ import type { TestContext } from 'vitest';
 export interface GuestKernel {
   readonly kernel: string;
   readonly ramdisk: string;
+  /** The program qemu-ga. */
+  readonly agent: string;
 }
 
 export const BUSYBOX = '/bin/busybox';
@@ -31,6 +33,7 @@ const MODULES = [
   'virtio_pci_modern_dev',
   'virtio_pci',
   'virtio_blk',
+  'virtio_console',
 ];
 
 const INIT = `#!/bin/busybox sh
@@ -47,10 +50,10 @@ exec busybox switch_root /root /init
 const FETCH = `
   download() {
     name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
-    [ -n "$name" ] && apt-get download "$name"
+    [ -n "$name" ] && apt-get download "$name" qemu-guest-agent
   }
   download || { apt-get update -q; download; }
-  dpkg-deb -x ./*.deb unpacked`;
+  for package in ./*.deb; do dpkg-deb -x "$package" unpacked; done`;
 
 const FETCH_MS_MAX = 90_000;
 
@@ -68,13 +71,15 @@ function kernelOrReason(): GuestKernel | string {
   if (spawnSync(QEMU, ['--version']).status !== 0) return `${QEMU} is missing`;
   if (!existsSync(BUSYBOX)) return `${BUSYBOX} (of busybox-static) is missing`;
   const cache = path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'cairn-test');
-  const place = path.join(cache, 'guest-kernel');
+  // What older versions have fetched has no agent.
+  const place = path.join(cache, 'guest-with-agent');
   if (!existsSync(place)) {
     mkdirSync(cache, { recursive: true });
     const reason = fetch(cache, place);
     if (reason !== null) return reason;
   }
-  return { kernel: path.join(place, 'vmlinuz'), ramdisk: path.join(place, 'ramdisk') };
+  const [kernel, ramdisk, agent] = ['vmlinuz', 'ramdisk', 'qemu-ga'].map((name) => path.join(place, name));
+  return { kernel, ramdisk, agent } as GuestKernel;
 }
 
 /** @returns why it could not be had, or null */
@@ -95,6 +100,7 @@ function fetch(cache: string, place: string): string | null {
     const kernel = readdirSync(boot).find((name) => name.startsWith('vmlinuz'));
     if (kernel === undefined) return 'the package of the kernel holds none';
     cpSync(path.join(boot, kernel), path.join(ready, 'vmlinuz'));
+    cpSync(path.join(work, 'unpacked/usr/sbin/qemu-ga'), path.join(ready, 'qemu-ga'));
     const tree = ramdiskTree(work);
     const copied = sh(
       'tree=$1; shift; for name; do find unpacked -name "$name.ko" -exec cp {} "$tree/" \\;; done',

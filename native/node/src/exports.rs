@@ -9,7 +9,11 @@ use cairn_core::backup::Source;
 use cairn_core::job::Control;
 use cairn_core::revision::RevisionId;
 use cairn_core::source::nbd::NbdSource;
+use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
+
+use crate::jobs::to_number;
+use crate::pool::{Pooled, pooled};
 
 /// An export of an NBD server.
 #[napi(object)]
@@ -64,5 +68,17 @@ pub(crate) fn sampled(mut source: Source, export: Option<NativeNbd>) -> Opening 
             *sample = export.open(None).map(BlockSource::Nbd).map_err(|error| error.to_string());
         }
         Ok(source)
+    })
+}
+
+/// What a dirty bitmap of an export says may have changed: offset and length in bytes, in turn.
+#[napi]
+pub fn dirty_extents(nbd: NativeNbd, bitmap: String) -> AsyncTask<Pooled<Vec<f64>>> {
+    pooled(move || {
+        let extents = nbd.open(Some(&bitmap))?.dirty_extents(&|| Ok(()))?;
+        let told = extents
+            .into_iter()
+            .flat_map(|extent| [to_number(extent.start), to_number(extent.end - extent.start)]);
+        Ok(told.collect())
     })
 }
