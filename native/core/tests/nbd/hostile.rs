@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use cairn_core::Result;
+use cairn_core::random::Numbers;
 use cairn_core::source::Ahead;
-use cairn_core::source::nbd::{NbdError, NbdSource, Patience};
+use cairn_core::source::nbd::{Client, Context, NbdError, NbdSource, Patience};
 
 use crate::said::{
     ACK, CONTEXT, ERROR, GO, INFO, LAST, LIST_CONTEXTS, Liar, SET_CONTEXTS, SIZE, STRUCTURED, Said,
@@ -322,6 +323,59 @@ fn whatever_a_server_says_that_is_not_so_is_one_clear_error() {
         let failure = failure.unwrap_or_else(|| panic!("{what}: believed")).to_string();
         assert!(failure.ends_with(&format!(": {why}")), "{what}: {failure}, not {why}");
     }
+}
+
+#[test]
+fn whatever_else_a_server_says_is_an_error_or_fills_every_byte() {
+    let seed = std::env::var("CAIRN_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_126);
+    let mut numbers = Numbers::new(seed);
+    let sound = Said::open()
+        .hole(0, 1, 6096, 2192)
+        .data(0, 1, 4096, &[1; 2000])
+        .data(LAST, 1, 8288, &[2; 4000])
+        .extents(0, 2, 1, &[(SIZE as u32, 0)])
+        .extents(LAST, 2, 2, &[(4096, 0), (8192, 1)]);
+    // Most bytes of the reply are data, which may be anything.
+    let head = sound.0.len() - 4400;
+    let (mut read, mut told) = (0, 0);
+    for round in 0..20_000 {
+        let mut bytes = sound.0.clone();
+        for _ in 0..numbers.below(4) {
+            let place = if numbers.below(2) == 0 {
+                numbers.below(bytes.len() as u64)
+            } else {
+                numbers.below(head as u64)
+            };
+            match numbers.below(4) {
+                0 => bytes.truncate(place as usize + 1),
+                1 => bytes[place as usize % 300] ^= 1 << numbers.below(8),
+                _ => bytes[place as usize] = numbers.below(256) as u8,
+            }
+            if bytes.len() < head {
+                break;
+            }
+        }
+        let outcome = |before: u8| {
+            let mut client = Client::open(&bytes[..], "vm", Some("b")).ok()?;
+            let mut into = [before; 8192];
+            client.read(&mut into, 4096).ok()?;
+            let mut at = 0;
+            let end = client.extents(Context::Bitmap, 0, SIZE, |extent, _| {
+                assert!(
+                    extent.start == at && at < extent.end && extent.end <= SIZE,
+                    "seed {seed}, round {round}"
+                );
+                at = extent.end;
+            });
+            assert!(end.as_ref().map_or(true, |&end| end == at), "seed {seed}, round {round}");
+            Some((into, end.ok()))
+        };
+        let found = outcome(0x55);
+        assert!(found == outcome(0xaa), "seed {seed}, round {round}: a byte was not filled");
+        read += u32::from(found.is_some());
+        told += u32::from(found.is_some_and(|(_, end)| end.is_some()));
+    }
+    assert!((4000..20_000).contains(&read) && (4000..20_000).contains(&told), "{read} read, {told} told");
 }
 
 #[test]

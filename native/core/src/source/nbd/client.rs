@@ -106,7 +106,8 @@ impl<W: Wire> Client<W> {
     }
 
     /// Tells `then` of extents from `offset` on, in order and without a gap, each with its flags, and returns
-    /// where they end: at `end` at most, but as a rule before. `offset` is a multiple of `request_min`.
+    /// where they end: before `end` as a rule, and beyond it where the server knows more, but never beyond the
+    /// export. `offset` is a multiple of `request_min`.
     ///
     /// # Errors
     /// `NoContext`; [`NbdError`]. `then` may have heard of extents already.
@@ -216,10 +217,10 @@ impl<W: Wire> Client<W> {
                     }
                     let told = u32_from(&mut self.wire)?;
                     if told == id && asked.is_none() {
-                        asked = Some(self.extent_list(count, &range, then)?);
+                        asked = Some(self.extent_list(count, range.start, then)?);
                     } else if told != id && self.knows(told) && others == 0 {
                         others += 1;
-                        self.extent_list(count, &range, &mut |_, _| {})?;
+                        self.extent_list(count, range.start, &mut |_, _| {})?;
                     } else {
                         return Err(if self.knows(told) {
                             NbdError::Duplicate
@@ -241,20 +242,20 @@ impl<W: Wire> Client<W> {
         [self.export.allocation, self.export.bitmap].contains(&Some(id))
     }
 
-    /// The extents of one context; the last one may reach beyond what was asked for.
+    /// The extents of one context from `at` on; they may reach beyond what was asked for.
     fn extent_list(
         &mut self,
         count: u32,
-        range: &Range<u64>,
+        mut at: u64,
         then: &mut dyn FnMut(Range<u64>, u32),
     ) -> Result<u64, NbdError> {
-        let mut at = range.start;
+        let size = self.export.size_bytes;
         for _ in 0..count {
             let (len, flags) = (u32_from(&mut self.wire)?, u32_from(&mut self.wire)?);
-            if len == 0 || at >= range.end {
+            if len == 0 || at >= size {
                 return Err(NbdError::Extents);
             }
-            let end = at.saturating_add(u64::from(len)).min(range.end);
+            let end = at.saturating_add(u64::from(len)).min(size);
             then(at..end, flags);
             at = end;
         }
