@@ -68,6 +68,21 @@ pub struct Options {
     pub keeps_lost: bool,
     /// Where intact copies of damaged blocks are sought.
     pub copies: Copies,
+    /// Which part is written.
+    pub stage: Stage,
+}
+
+/// Which part of the target a restore writes. A target that only its program can sync is written in two
+/// restores: the head, when the program has confirmed all the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// All of it.
+    #[default]
+    Whole,
+    /// All but the head, which is taken away.
+    Body,
+    /// Only the head.
+    Head,
 }
 
 /// What a restore did, in bytes.
@@ -209,7 +224,7 @@ impl<'a> Job<'a> {
         control: &'a Control,
     ) -> Self {
         let is_stream = target.is_stream();
-        let compares = options.differential && !target.is_blank() && !is_stream;
+        let compares = options.differential && !target.is_blank() && target.is_readable();
         let block_size = u64::from(image.geometry().block_size());
         let head_len = if is_stream { 0 } else { HEAD_LEN.max(block_size).min(window.size()) };
         let cut = Cut {
@@ -238,20 +253,25 @@ impl<'a> Job<'a> {
 
     /// Whether what stands on the target is read first.
     fn compares(&self) -> bool {
-        self.options.differential && !self.target.is_blank() && !self.target.is_stream()
+        self.options.differential && !self.target.is_blank() && self.target.is_readable()
     }
 
     fn run(&self) -> Result<Restored> {
         self.require_head()?;
         let mut restored = Restored::default();
-        loop {
-            self.add_up(&mut restored, |job| job.work())?;
-            self.settle()?;
-            if lock(&self.plan).is_done {
-                break;
+        let head = match self.options.stage {
+            Stage::Whole => {
+                self.write_body(&mut restored)?;
+                lock(&self.plan).plan.take_head()
             }
-        }
-        let head = lock(&self.plan).plan.take_head();
+            Stage::Body => {
+                // There may be nothing else to write.
+                self.begin_writing()?;
+                self.write_body(&mut restored)?;
+                Vec::new()
+            }
+            Stage::Head => Plan::head_of(self.image, self.window, self.head_len)?,
+        };
         if !head.is_empty() {
             self.control.enter(Phase::Syncing);
             self.target.sync_content()?;
@@ -264,10 +284,12 @@ impl<'a> Job<'a> {
             }
             self.settle()?;
         }
-        self.target.head_is_back();
+        if self.options.stage != Stage::Body {
+            self.target.head_is_back();
+        }
         self.control.enter(Phase::Syncing);
         self.target.sync()?;
-        if self.options.verify && !self.target.is_stream() {
+        if self.options.verify && self.target.is_readable() {
             restored.verified_bytes = self.verify()?;
         }
         let found = std::mem::take(&mut *lock(&self.found));
@@ -275,6 +297,16 @@ impl<'a> Job<'a> {
         restored.damaged_bytes = found.damaged_bytes;
         restored.damaged = merged(found.parts.into_values());
         Ok(restored)
+    }
+
+    fn write_body(&self, restored: &mut Restored) -> Result<()> {
+        loop {
+            self.add_up(restored, |job| job.work())?;
+            self.settle()?;
+            if lock(&self.plan).is_done {
+                return Ok(());
+            }
+        }
     }
 
     /// Where nothing but the head differs it is taken away as a whole, too, so that it is never half of
@@ -379,6 +411,10 @@ impl<'a> Job<'a> {
 
     /// Before anything is changed.
     fn begin_writing(&self) -> Result<()> {
+        // The body's restore took it away.
+        if self.options.stage == Stage::Head {
+            return Ok(());
+        }
         self.target.take_head_away(self.head_len)
     }
 

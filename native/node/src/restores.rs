@@ -7,7 +7,7 @@ use cairn_core::disk::Disk;
 use cairn_core::image::Image;
 use cairn_core::probe::Piece;
 use cairn_core::records::{CacheBudget, Caches, Records};
-use cairn_core::restore::{self, Copies, Identity, Options, Origin, Restored, Target};
+use cairn_core::restore::{self, Copies, Identity, Options, Origin, Restored, Stage, Target};
 use cairn_core::window::Window;
 use cairn_core::{Error, Result};
 use napi::bindgen_prelude::Either3;
@@ -18,6 +18,17 @@ use crate::disks::{os_files, parse_revision};
 use crate::errors::guarded;
 use crate::jobs::{NativeJob, Outcome, Work, duplicate};
 use crate::pool::Json;
+
+/// A target that a diff is applied to by whoever reads it from the descriptor.
+#[napi(object)]
+pub struct NativeDiffTarget {
+    /// Of what it is applied to.
+    pub size_bytes: i64,
+    /// It has zeros wherever nothing is written.
+    pub is_blank: bool,
+    /// `body`, or when all of that is on stable storage `head`.
+    pub stage: String,
+}
 
 /// What to restore, where to, and how. Either `target_path` or `target_fd`.
 #[napi(object)]
@@ -34,6 +45,8 @@ pub struct NativeRestoreParams {
     pub is_device: Option<bool>,
     /// A stream; it is duplicated.
     pub target_fd: Option<i32>,
+    /// What the stream is, where it is a diff.
+    pub target_diff: Option<NativeDiffTarget>,
     /// A file that exists is taken instead of refused.
     pub existing: Option<bool>,
     /// What the target was when it was looked at: `<major>:<minor>:<inode>` of a file,
@@ -69,7 +82,10 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
             let target = match (&params.target_path, stream) {
                 (Some(path), None) if params.is_device == Some(true) => Target::device(Path::new(path))?,
                 (Some(path), None) => Target::file(Path::new(path), params.existing == Some(true))?,
-                (None, Some(fd)) => Target::stream(fd),
+                (None, Some(fd)) => match &params.target_diff {
+                    None => Target::stream(fd),
+                    Some(diff) => Target::diff(fd, diff_size(diff)?, diff.is_blank),
+                },
                 _ => {
                     return Err(Error::InvalidArgument("a restore has either a path or a descriptor".into()));
                 }
@@ -85,6 +101,7 @@ pub fn restore_job(params: NativeRestoreParams) -> napi::Result<NativeJob> {
                 verify: params.verify == Some(true),
                 keep_going: params.keep_going == Some(true),
                 keeps_lost: params.keeps_lost == Some(true),
+                stage: params.target_diff.as_ref().map_or(Ok(Stage::Whole), parse_stage)?,
                 copies: Copies {
                     source: params.copies_source.map(PathBuf::from),
                     disks: params.copies_disks.unwrap_or_default().into_iter().map(PathBuf::from).collect(),
@@ -110,6 +127,18 @@ fn window(params: &NativeRestoreParams, image: &Image) -> Result<Window> {
     let pieces: Vec<Piece> = serde_json::from_value(pieces.clone())
         .map_err(|error| Error::InvalidArgument(format!("the pieces of a restore: {error}")))?;
     Window::new(&pieces, size_bytes)
+}
+
+fn diff_size(diff: &NativeDiffTarget) -> Result<u64> {
+    u64::try_from(diff.size_bytes).map_err(|_| Error::InvalidArgument("the size of an image".into()))
+}
+
+fn parse_stage(diff: &NativeDiffTarget) -> Result<Stage> {
+    match diff.stage.as_str() {
+        "body" => Ok(Stage::Body),
+        "head" => Ok(Stage::Head),
+        other => Err(Error::InvalidArgument(format!("{other} is no stage of a restore"))),
+    }
 }
 
 fn parse_identity(text: &str) -> Result<Identity> {

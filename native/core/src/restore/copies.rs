@@ -92,7 +92,7 @@ fn seek_on_target(
     control: &Control,
     put: &mut Put<'_>,
 ) -> Result<Vec<Slot>> {
-    if target.is_blank() || target.is_stream() {
+    if target.is_blank() || !target.is_readable() {
         return Ok(slots);
     }
     let mut buffer = AlignedBuffer::new(geometry.block_size() as usize);

@@ -21,6 +21,8 @@ use super::Restored;
 const GPT_SIGNATURE: &[u8; 8] = b"EFI PART";
 /// From linux/fs.h: `_IO(0x12, 95)`.
 const BLKRRPART: libc::Ioctl = 0x125f;
+const DIFF_HEADER: &[u8] = b"rbd diff v1\n";
+const NOT_READ: &str = "a stream cannot be read back";
 
 /// See the module.
 pub struct Target {
@@ -42,6 +44,12 @@ enum Kind {
     },
     Device(File),
     Stream(File),
+    /// A diff, for whoever applies it to something of `size_bytes`: see [`Target::diff`].
+    Diff {
+        file: Mutex<File>,
+        is_blank: bool,
+        size_bytes: u64,
+    },
 }
 
 /// What a file or device was when somebody looked whether it may be written.
@@ -116,7 +124,7 @@ impl Target {
     fn open_file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File { file, .. } | Kind::Device(file) => Some(file),
-            Kind::Stream(_) => None,
+            Kind::Stream(_) | Kind::Diff { .. } => None,
         }
     }
 
@@ -126,8 +134,22 @@ impl Target {
         Self::of(Kind::Stream(fd.into()), None, Path::new("the output"))
     }
 
+    /// A pipe to whoever applies a diff (version 1 of rbd's, [`crate::source::rbd_diff`]) to an image of
+    /// `size_bytes`. It takes writes at any offset and cannot be read. `is_blank`: the image has zeros
+    /// wherever nothing is written. That all was applied is for the one to say who reads it.
+    #[must_use]
+    pub fn diff(fd: OwnedFd, size_bytes: u64, is_blank: bool) -> Self {
+        let kind = Kind::Diff { file: Mutex::new(fd.into()), is_blank, size_bytes };
+        Self::of(kind, None, Path::new("the image"))
+    }
+
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))
+    }
+
+    /// Whether what it holds can be looked at.
+    pub(super) fn is_readable(&self) -> bool {
+        self.open_file().is_some()
     }
 
     /// Where it is.
@@ -148,16 +170,24 @@ impl Target {
                 // Its holes are looked for, and are only believed of what is on the medium.
                 if keeps_content { self.sync_content() } else { Ok(()) }.map(|()| 0)
             }
+            Kind::Diff { size_bytes: found, .. } => {
+                let found = *found;
+                let tail_bytes = self.tail_beyond(size_bytes, found)?;
+                // It has no record of the size: whoever applies it would cut the image to that.
+                self.send(DIFF_HEADER, &[]).map_err(|source| failed(&self.path, 0, source))?;
+                Ok(tail_bytes)
+            }
             Kind::Device(file) => {
                 let found =
                     seek(&*file, SeekFrom::End(0)).map_err(std::io::Error::from).at("sizing", &self.path)?;
-                found.checked_sub(size_bytes).ok_or_else(|| Error::TargetTooSmall {
-                    path: self.path.clone(),
-                    found,
-                    needed: size_bytes,
-                })
+                self.tail_beyond(size_bytes, found)
             }
         }
+    }
+
+    fn tail_beyond(&self, needed: u64, found: u64) -> Result<u64> {
+        let too_small = || Error::TargetTooSmall { path: self.path.clone(), found, needed };
+        found.checked_sub(needed).ok_or_else(too_small)
     }
 
     /// Bytes of a file or device.
@@ -196,11 +226,16 @@ impl Target {
     /// Takes the head away before anything else is changed, so that what is half written is taken by
     /// nobody for a whole. Once; what stood there is remembered.
     pub(super) fn take_head_away(&self, head_len: u64) -> Result<()> {
-        if head_len == 0 || matches!(self.kind, Kind::Stream(_) | Kind::File { is_blank: true, .. }) {
+        if head_len == 0 || self.is_blank() || self.is_stream() {
             return Ok(());
         }
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         if head.is_some() {
+            return Ok(());
+        }
+        if !self.is_readable() {
+            self.zero(0..head_len, &mut Restored::default())?;
+            *head = Some(Vec::new());
             return Ok(());
         }
         let len = usize::try_from(head_len).unwrap_or(0);
@@ -252,13 +287,10 @@ impl Target {
 
     /// Writes bytes; a stream takes them in order and ignores the offset.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let (Kind::Stream(file) | Kind::File { file, .. } | Kind::Device(file)) = &self.kind;
-        let buffered = || {
-            if self.is_stream() {
-                write_stream(file, bytes)
-            } else {
-                FileExt::write_all_at(file, bytes, offset)
-            }
+        let buffered = || match &self.kind {
+            Kind::Stream(file) => write_stream(file, bytes),
+            Kind::File { file, .. } | Kind::Device(file) => FileExt::write_all_at(file, bytes, offset),
+            Kind::Diff { .. } => self.send(&diff_record(b'w', offset, bytes.len() as u64), bytes),
         };
         let written = match &self.direct {
             Some(direct) if is_aligned(bytes, offset) => match FileExt::write_all_at(direct, bytes, offset) {
@@ -272,7 +304,7 @@ impl Target {
 
     /// Fills `into`; what is beyond the end is zeros.
     pub(super) fn read(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        let (Kind::Stream(file) | Kind::File { file, .. } | Kind::Device(file)) = &self.kind;
+        let Some(file) = self.open_file() else { return Err(Error::InvalidArgument(NOT_READ.into())) };
         let count = match &self.direct {
             Some(direct) if is_aligned(into, offset) => match ReadAt::read_at(direct, into, offset) {
                 Err(error) if error.kind() == ErrorKind::InvalidInput => ReadAt::read_at(file, into, offset),
@@ -309,20 +341,27 @@ impl Target {
 
     /// Whether it has zeros wherever nothing was written.
     pub(super) fn is_blank(&self) -> bool {
-        matches!(self.kind, Kind::File { is_blank: true, .. })
+        matches!(self.kind, Kind::File { is_blank: true, .. } | Kind::Diff { is_blank: true, .. })
     }
 
     /// Makes a range zeros: by a hole, or by whatever the device does when it is asked for zeros
     /// (fallocate(2) on a block device: PUNCH_HOLE reads back as zeros or fails, ZERO_RANGE is
     /// BLKZEROOUT), or by writing them.
     pub(super) fn zero(&self, range: Range<u64>, restored: &mut Restored) -> Result<()> {
+        let len = range.end - range.start;
+        if self.is_blank() {
+            restored.skipped_bytes += len;
+            return Ok(());
+        }
         let file = match &self.kind {
-            Kind::File { is_blank: true, .. } => {
-                restored.skipped_bytes += range.end - range.start;
-                return Ok(());
-            }
             Kind::File { file, .. } | Kind::Device(file) => file,
             Kind::Stream(_) => return self.write_zeros(range, restored),
+            Kind::Diff { .. } => {
+                let sent = self.send(&diff_record(b'z', range.start, len), &[]);
+                sent.map_err(|source| failed(&self.path, range.start, source))?;
+                restored.discarded_bytes += len;
+                return Ok(());
+            }
         };
         // Devices zero whole sectors only; the range need not begin or end with one.
         let alignment = ALIGNMENT as u64;
@@ -363,6 +402,8 @@ impl Target {
         match &self.kind {
             // Pipes cannot be synced, and files behind a redirection are the caller's.
             Kind::Stream(_) => Ok(()),
+            // Without its end marker a diff is one that was cut off.
+            Kind::Diff { .. } => self.send(b"e", &[]).map_err(|source| failed(&self.path, 0, source)),
             Kind::Device(file) => file.sync_all().at("syncing", &self.path),
             Kind::File { file, .. } => {
                 file.sync_all().at("syncing", &self.path)?;
@@ -384,6 +425,14 @@ impl Target {
         }
     }
 
+    /// Sends one record of a diff.
+    fn send(&self, head: &[u8], bytes: &[u8]) -> std::io::Result<()> {
+        let Kind::Diff { file, .. } = &self.kind else { return Ok(()) };
+        let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        write_stream(&file, head)?;
+        write_stream(&file, bytes)
+    }
+
     fn write_zeros(&self, range: Range<u64>, restored: &mut Restored) -> Result<()> {
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(1 << 20);
         let zeros = AlignedBuffer::new(len);
@@ -401,6 +450,16 @@ impl Target {
 fn open_to_write(path: &Path, flags: OFlags) -> std::io::Result<File> {
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
     OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
+/// The record of an extent, without its bytes: a tag, offset and length, little-endian.
+fn diff_record(tag: u8, offset: u64, len: u64) -> [u8; 17] {
+    let mut record = [tag; 17];
+    let (_, numbers) = record.split_at_mut(1);
+    let (first, second) = numbers.split_at_mut(8);
+    first.copy_from_slice(&offset.to_le_bytes());
+    second.copy_from_slice(&len.to_le_bytes());
+    record
 }
 
 /// A second descriptor of an open file or device, past the page cache.

@@ -388,3 +388,126 @@ fn a_target_that_was_exchanged_is_refused_before_it_is_touched() {
     assert!(Target::file(&lab.path("target.img"), true).unwrap().require(Some(other)).is_err());
     assert_eq!(lab.target(), b"precious");
 }
+
+/// What `rbd import-diff` makes of a diff: extents in any order, none twice.
+fn apply(diff: &[u8], onto: &mut [u8]) {
+    let mut rest = diff.strip_prefix(b"rbd diff v1\n").unwrap();
+    let mut touched = vec![false; onto.len()];
+    loop {
+        let (tag, body) = rest.split_first().unwrap();
+        if *tag == b'e' {
+            assert!(body.is_empty());
+            return;
+        }
+        let number = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().unwrap()) as usize;
+        let (range, body) = (number(0)..number(0) + number(8), &body[16..]);
+        assert!(touched[range.clone()].iter().all(|touched| !touched), "{range:?} comes twice");
+        touched[range.clone()].fill(true);
+        rest = match tag {
+            b'z' => {
+                onto[range].fill(0);
+                body
+            }
+            b'w' => {
+                let (bytes, rest) = body.split_at(range.len());
+                onto[range].copy_from_slice(bytes);
+                rest
+            }
+            other => panic!("a record {other}"),
+        };
+    }
+}
+
+impl Lab {
+    /// Restores one stage as a diff, and applies it.
+    fn restore_diff(
+        &self,
+        taken: &Taken,
+        onto: &mut [u8],
+        is_blank: bool,
+        options: &Options,
+    ) -> Result<Restored> {
+        let image = self.image(taken);
+        let window = Window::whole(image.geometry().size_bytes());
+        let path = self.path("diff");
+        let target = Target::diff(std::fs::File::create(&path).unwrap().into(), onto.len() as u64, is_blank);
+        let restored = run(&image, &window, target, options, &Control::default())?;
+        apply(&std::fs::read(path).unwrap(), onto);
+        Ok(restored)
+    }
+}
+
+fn stage(stage: Stage) -> Options {
+    Options { stage, ..Options::default() }
+}
+
+#[test]
+fn a_diff_puts_the_image_over_what_stands_there_with_the_head_on_its_own() {
+    let lab = Lab::new();
+    let wanted = behind_head(3, &[1, 0, 2, 1, 0, 0, 5, 1]);
+    let taken = lab.backup(&wanted);
+    let mut there = vec![0xaa; wanted.len() + 1000];
+    let body = lab.restore_diff(&taken, &mut there, false, &stage(Stage::Body)).unwrap();
+    assert!(there[..HEAD * BLOCK].iter().all(|byte| *byte == 0));
+    assert!(there[HEAD * BLOCK..wanted.len()] == wanted[HEAD * BLOCK..]);
+    assert_eq!(body.tail_bytes, 1000);
+    assert_eq!((body.written_bytes, body.discarded_bytes), (5 * BLOCK as u64, 3 * BLOCK as u64));
+    let head = lab.restore_diff(&taken, &mut there, false, &stage(Stage::Head)).unwrap();
+    assert!(there[..wanted.len()] == wanted);
+    assert!(there[wanted.len()..].iter().all(|byte| *byte == 0xaa));
+    assert_eq!(head.written_bytes, (HEAD * BLOCK) as u64);
+}
+
+#[test]
+fn a_diff_for_a_blank_image_says_nothing_of_zeros() {
+    let lab = Lab::new();
+    let wanted = behind_head(0, &[0, 4, 0, 0]);
+    let taken = lab.backup(&wanted);
+    let mut there = vec![0; wanted.len()];
+    let body = lab.restore_diff(&taken, &mut there, true, &stage(Stage::Body)).unwrap();
+    assert_eq!((body.written_bytes, body.skipped_bytes), (BLOCK as u64, 3 * BLOCK as u64));
+    // The header, one extent, the end.
+    assert_eq!(std::fs::metadata(lab.path("diff")).unwrap().len(), 12 + 17 + BLOCK as u64 + 1);
+    lab.restore_diff(&taken, &mut there, true, &stage(Stage::Head)).unwrap();
+    assert!(there == wanted);
+}
+
+#[test]
+fn an_image_that_is_all_head_is_taken_away_before_it_is_written() {
+    let lab = Lab::new();
+    let wanted = content(&[7, 0, 8], 100);
+    let taken = lab.backup(&wanted);
+    let mut there = vec![0xaa; wanted.len()];
+    lab.restore_diff(&taken, &mut there, false, &stage(Stage::Body)).unwrap();
+    assert!(there.iter().all(|byte| *byte == 0));
+    lab.restore_diff(&taken, &mut there, false, &stage(Stage::Head)).unwrap();
+    assert!(there == wanted);
+}
+
+#[test]
+fn a_diff_for_an_image_that_is_too_small_is_not_begun() {
+    let lab = Lab::new();
+    let taken = lab.backup(&behind_head(1, &[1]));
+    let mut there = vec![0; HEAD * BLOCK];
+    let refused = lab.restore_diff(&taken, &mut there, true, &stage(Stage::Body)).unwrap_err();
+    assert!(matches!(refused, Error::TargetTooSmall { .. }), "{refused}");
+    assert_eq!(std::fs::metadata(lab.path("diff")).unwrap().len(), 0);
+}
+
+#[test]
+fn a_diff_goes_on_over_damage_where_that_was_asked_for_and_has_no_end_else() {
+    let lab = Lab::new();
+    let mut wanted = behind_head(1, &[2, 3, 0, 4]);
+    let taken = lab.backup(&wanted);
+    lab.damage(&taken, HEAD as u64 + 1);
+    let mut there = vec![0xaa; wanted.len()];
+    let refused = lab.restore_diff(&taken, &mut there, false, &stage(Stage::Body)).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
+    assert_ne!(std::fs::read(lab.path("diff")).unwrap().last(), Some(&b'e'));
+    let keep_going = Options { keep_going: true, ..stage(Stage::Body) };
+    let restored = lab.restore_diff(&taken, &mut there, false, &keep_going).unwrap();
+    assert_eq!(restored.damaged_bytes, BLOCK as u64);
+    lab.restore_diff(&taken, &mut there, false, &stage(Stage::Head)).unwrap();
+    wanted[(HEAD + 1) * BLOCK..(HEAD + 2) * BLOCK].fill(0);
+    assert!(there == wanted);
+}
