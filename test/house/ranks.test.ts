@@ -8,6 +8,7 @@ import { ROOT, type SourceFile, sourcesIn } from './sources.js';
 
 const ROOMS: Readonly<Record<string, number>> = {
   base: 0,
+  ceph: 1,
   native: 1,
   config: 1,
   policy: 1,

@@ -7,11 +7,11 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { CairnError } from '../../base/errors.js';
 import { visible } from '../../base/visible.js';
+import { RbdImage, type RbdSnapshot } from '../../ceph/rbd-image.js';
+import { formatRbd, parseRbd, type RbdSpec } from '../../ceph/rbd-spec.js';
 import { type NbdServer, serve } from '../qemu-nbd.js';
 import { commandFailed, RunningCommand } from '../running-command.js';
 import type { Footing, OpenSource, Original, Source, SourceDescription } from '../source.js';
-import { RbdImage, type RbdSnapshot } from './rbd-image.js';
-import { formatRbd, parseRbd, type RbdSpec } from './rbd-spec.js';
 
 export class RbdSource implements Source {
   readonly spec: string;

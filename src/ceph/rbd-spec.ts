@@ -1,8 +1,8 @@
 /** `rbd:<pool>[/<namespace>]/<image>[?id=…&conf=…&timeout=…]`: which image, and how its cluster is reached. */
 import path from 'node:path';
-import { CairnError } from '../../base/errors.js';
-import { parseDuration } from '../../base/units.js';
-import { visible } from '../../base/visible.js';
+import { CairnError } from '../base/errors.js';
+import { parseDuration } from '../base/units.js';
+import { visible } from '../base/visible.js';
 
 export interface RbdSpec {
   readonly pool: string;

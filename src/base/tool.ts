@@ -1,7 +1,7 @@
 /** A program that answers a question or does one thing, within a time. */
 import { spawn } from 'node:child_process';
-import { CairnError } from '../base/errors.js';
-import { visible } from '../base/visible.js';
+import { CairnError } from './errors.js';
+import { visible } from './visible.js';
 
 const STDERR_BYTES_MAX = 8 * 1024;
 

@@ -1,8 +1,9 @@
 /** An image of a Ceph cluster, by the program rbd: what it answers is checked, its exit status and stderr count. */
-import { CairnError } from '../../base/errors.js';
-import { parseObject } from '../../base/json-object.js';
-import { visible } from '../../base/visible.js';
-import { runTool, type ToolEnd } from '../tool.js';
+import type { Failed } from '../base/child-program.js';
+import { CairnError } from '../base/errors.js';
+import { parseObject } from '../base/json-object.js';
+import { runTool, type ToolEnd } from '../base/tool.js';
+import { visible } from '../base/visible.js';
 import { formatRbd, type RbdSpec } from './rbd-spec.js';
 
 export interface RbdInfo {
@@ -20,7 +21,10 @@ export interface RbdSnapshot {
 }
 
 /** Exit statuses of rbd are numbers of errno(3). */
-const [EPERM, ENOENT, EACCES, ETIMEDOUT] = [1, 2, 13, 110];
+const [EPERM, ENOENT, EACCES, EBUSY, EEXIST, ENOSPC, ETIMEDOUT, EDQUOT] = [1, 2, 13, 16, 17, 28, 110, 122];
+/** Whether an image is read or written. */
+type FailureCode = 'SOURCE_FAILED' | 'TARGET_FAILED';
+
 /** For a program that does not even notice that the cluster is silent. */
 const GRACE_MS = 10_000;
 const INSTALL = 'Install Ceph’s client programs: the package ceph-common on Debian, Ubuntu and Fedora.';
@@ -29,14 +33,17 @@ export class RbdImage {
   readonly #spec: RbdSpec;
   /** How it is called in sentences. */
   readonly #shown: string;
+  readonly #code: FailureCode;
 
-  constructor(spec: RbdSpec) {
+  /** `code` is that of failures which have no better one. */
+  constructor(spec: RbdSpec, code: FailureCode = 'SOURCE_FAILED') {
     this.#spec = spec;
     this.#shown = visible(formatRbd(spec));
+    this.#code = code;
   }
 
   /** Null where there is no such image.
-   *  @throws {CairnError} USAGE | NOT_PERMITTED | SOURCE_FAILED | CANCELLED */
+   *  @throws {CairnError} USAGE | NOT_PERMITTED | SOURCE_FAILED or TARGET_FAILED | NO_SPACE | CANCELLED */
   async find(signal?: AbortSignal): Promise<RbdInfo | null> {
     const end = await this.#run(['info', '--format', 'json'], signal);
     if (end.status === ENOENT) return null;
@@ -74,7 +81,7 @@ export class RbdImage {
     const made = (await this.snapshots(signal)).find((snapshot) => snapshot.name === name);
     if (made !== undefined) return made;
     throw new CairnError(
-      'SOURCE_FAILED',
+      this.#code,
       `The snapshot ${visible(name)} of ${this.#shown} was made and is not there.`,
     );
   }
@@ -85,6 +92,56 @@ export class RbdImage {
     const end = await this.#run(['snap', 'rm', '--snap', name, '--no-progress']);
     if (end.status !== ENOENT)
       this.#refuseFailure(`does not let its snapshot ${visible(name)} be removed`, end);
+  }
+
+  /** Who has it open for writing at this moment, or has locked it: clauses that end “rbd:vms/web …”. A mapping by the
+   *  kernel, a virtual machine and a mirror all watch it.
+   *  @throws {CairnError} as `find` */
+  async uses(signal?: AbortSignal): Promise<string[]> {
+    const status = await this.#run(['status', '--format', 'json'], signal);
+    this.#refuseFailure('does not tell who uses it', status);
+    const locks = await this.#run(['lock', 'ls', '--format', 'json'], signal);
+    this.#refuseFailure('does not tell its locks', locks);
+    const { watchers } = parseObject(status.output) ?? {};
+    if (!Array.isArray(watchers)) throw this.#strange(status.output);
+    const text = (value: unknown) => visible(String(value), 80);
+    return [
+      ...watchers.map((entry: unknown) => {
+        const { address, client } = (entry ?? {}) as Record<string, unknown>;
+        return `is in use by client.${text(client)} at ${text(address)}`;
+      }),
+      ...this.#list(locks.output).map(
+        ({ id, locker, address }) => `is locked (“${text(id)}”) by ${text(locker)} at ${text(address)}`,
+      ),
+    ];
+  }
+
+  /** Makes it; it reads as zeros.
+   *  @throws {CairnError} as `find`; USAGE where there is no such pool or namespace; REFUSED where it is there by now */
+  async create(sizeBytes: number, signal?: AbortSignal): Promise<RbdInfo> {
+    const end = await this.#run(['create', '--size', `${sizeBytes}B`, '--no-progress'], signal);
+    if (end.status === ENOENT) {
+      throw new CairnError('USAGE', `${this.#shown} cannot be made: ${end.said}`, {
+        hint: 'Pools and namespaces are not made by Cairn; see “ceph osd lspools” and “rbd namespace ls”.',
+      });
+    }
+    if (end.status === EEXIST)
+      throw new CairnError('REFUSED', `${this.#shown} was made by somebody else a moment ago.`);
+    this.#refuseFailure('cannot be made', end);
+    return await this.info(signal);
+  }
+
+  /** Removes the image with this id, and none that has taken its name.
+   *  @returns false where it is not there any more
+   *  @throws {CairnError} as `find`; LOCKED while somebody has it open, as a client that was killed has for half a minute */
+  async remove(imageId: string): Promise<boolean> {
+    if ((await this.find())?.imageId !== imageId) return false;
+    const end = await this.#run(['rm', '--no-progress']);
+    if (end.status === ENOENT) return false;
+    if (end.status === EBUSY)
+      throw new CairnError('LOCKED', `${this.#shown} cannot be removed: somebody has it open.`);
+    this.#refuseFailure('cannot be removed', end);
+    return true;
   }
 
   /** What differs at `to` from `from`, or all that there is of `to`, as extents alone.
@@ -133,6 +190,12 @@ export class RbdImage {
     ];
   }
 
+  /** The error of a command of rbd that ran beside this process.
+   *  @returns {CairnError} NO_SPACE | NOT_PERMITTED | SOURCE_FAILED or TARGET_FAILED */
+  failed(what: string, { status, how, said }: Failed): CairnError {
+    return this.#failure(what, status, how, said, false);
+  }
+
   async #run(command: readonly string[], signal?: AbortSignal): Promise<ToolEnd> {
     const timeoutMs = this.#spec.timeoutMs * 2 + GRACE_MS;
     try {
@@ -145,20 +208,31 @@ export class RbdImage {
 
   #refuseFailure(what: string, { status, signal, said, isLate }: ToolEnd): void {
     if (status === 0) return;
+    const how = status === null ? `was ended by ${signal}` : `failed with exit status ${status}`;
+    throw this.#failure(what, status, how, said, isLate);
+  }
+
+  #failure(what: string, status: number | null, how: string, said: string, isLate: boolean): CairnError {
     const silent = isLate || status === ETIMEDOUT || /couldn't connect|timed out/i.test(said);
     const why = silent
       ? `the cluster did not answer within ${Math.round(this.#spec.timeoutMs / 1000)} s`
-      : `rbd ${status === null ? `was ended by ${signal}` : `failed with exit status ${status}`}`;
+      : `rbd ${how}`;
     const message = `${this.#shown} ${what}: ${why}${said === '' ? '.' : `: ${said}`}`;
     if (!silent && (status === EPERM || status === EACCES))
-      throw new CairnError('NOT_PERMITTED', message, {
+      return new CairnError('NOT_PERMITTED', message, {
         hint: 'A Ceph user with “profile rbd” for the pool may do all that Cairn needs; name it with “?id=”.',
       });
-    throw new CairnError('SOURCE_FAILED', message, {
-      hint: silent
-        ? 'Look at “ceph status” and the network, and at “conf=” of the source; nothing was changed.'
-        : 'Run rbd by hand to see what it says.',
+    if (status === ENOSPC || status === EDQUOT)
+      return new CairnError('NO_SPACE', message, { hint: 'See “ceph df” and “ceph osd pool get-quota”.' });
+    return new CairnError(this.#code, message, {
+      hint: silent ? this.#hintOfSilence() : 'Run rbd by hand to see what it says.',
     });
+  }
+
+  #hintOfSilence(): string {
+    return this.#code === 'SOURCE_FAILED'
+      ? 'Look at “ceph status” and the network, and at “conf=” of the source; nothing was changed.'
+      : 'Look at “ceph status”, for a cluster or pool that is full does not answer writes, at the network, and at “conf=” of the target.';
   }
 
   /** A JSON array of objects. */
@@ -175,7 +249,7 @@ export class RbdImage {
 
   #strange(output: string): CairnError {
     const what = `What rbd says of ${this.#shown} is not understood: ${visible(output, 200)}`;
-    return new CairnError('SOURCE_FAILED', what, {
+    return new CairnError(this.#code, what, {
       hint: 'Cairn knows rbd of Ceph 14 and later.',
     });
   }
