@@ -98,6 +98,12 @@ function readRestore(document: Document, item: Entry, directory: string): Planne
   const where = readText(target);
   if (where === '-')
     target.fail('“-” is no target of a plan: standard output takes one image at a time.', EXAMPLE);
+  if (where.startsWith('rbd:')) {
+    target.fail(
+      'an image of Ceph is no target of a plan.',
+      'Restore it on its own (cairn restore … rbd:…), or map it (rbd device map) and name the device.',
+    );
+  }
   const [partition, volume] = [given.get('partition'), given.get('volume')];
   if (partition !== undefined && volume !== undefined)
     volume.fail('“partition” and “volume” exclude each other.');

@@ -87,7 +87,7 @@ export function startRestore(params: RestoreParams): Job<RestoreResult> {
       revision: params.revision,
       ...('path' in target
         ? { targetPath: target.path, isDevice: target.kind === 'device' }
-        : { targetFd: target.fd }),
+        : { targetFd: target.fd, ...(target.diff === undefined ? {} : { targetDiff: target.diff }) }),
       ...('path' in target && target.identity !== undefined ? { identity: target.identity } : {}),
       ...(pieces === undefined ? {} : { pieces: [...pieces] }),
       tableOnly: params.tableOnly ?? false,

@@ -4,11 +4,11 @@ import type { Piece } from './types.js';
 export interface RestoreParams {
   readonly diskDir: string;
   readonly revision: string;
-  /** `fd` is a stream, written in order. `identity` is what the target was when it was looked at:
+  /** `fd` is a stream, written in order; with `diff` it is what `rbd import-diff` reads. `identity` is what the target was when it was looked at:
    *  `<major>:<minor>` of a device, `<major>:<minor>:<inode>` of a file; another is refused. */
   readonly target:
     | { readonly path: string; readonly kind: 'file' | 'device'; readonly identity?: string | undefined }
-    | { readonly fd: number };
+    | { readonly fd: number; readonly diff?: DiffTarget | undefined };
   /** Of the image; absent means all of it. */
   readonly pieces?: readonly Piece[] | undefined;
   /** Only the partition table. */
@@ -26,6 +26,15 @@ export interface RestoreParams {
   /** Where copies of damaged blocks may be: a file or device, and directories of disks. */
   readonly copies?: { readonly source: string | null; readonly diskDirs: readonly string[] } | undefined;
   readonly threads?: number | undefined;
+}
+
+/** What a diff is applied to. It is written in two restores, since only who applies it can say that all is on stable
+ *  storage: all but the beginning, which is taken away, and then the beginning. */
+export interface DiffTarget {
+  readonly sizeBytes: number;
+  /** It has zeros wherever nothing is written. */
+  readonly isBlank: boolean;
+  readonly stage: 'body' | 'head';
 }
 
 /** A part of the image that is not on the target as it should be. */

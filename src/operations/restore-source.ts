@@ -6,6 +6,7 @@ import { visible } from '../base/visible.js';
 import type { Manifest } from '../native/index.js';
 import { parseSource } from '../source/parse-source.js';
 import type { SourceDescription } from '../source/source.js';
+import { isRbdTarget, resolveRbdTarget } from '../target/rbd-target.js';
 
 type Known = Readonly<Record<string, unknown>>;
 
@@ -18,16 +19,17 @@ const MARKS = [
   ['diskId', 'disk GUID', false],
 ] as const;
 
-/** The path to restore to.
+/** The target to restore to: a path, or `rbd:…`.
  *  @throws {CairnError} USAGE for what cannot be written back to; REFUSED where it is not the same, or cannot be told */
-export async function sourceAsTarget(manifest: Manifest): Promise<string> {
+export async function sourceAsTarget(manifest: Manifest, signal?: AbortSignal): Promise<string> {
   const { source } = manifest;
   const { spec, path: file, kind } = source;
+  if (kind === 'rbd' && typeof spec === 'string') return await imageAsTarget(spec, source['imageId'], signal);
   const isPath = (kind === 'file' || kind === 'device') && typeof spec === 'string';
   if (!isPath || typeof file !== 'string' || !path.isAbsolute(file)) {
     throw new CairnError(
       'USAGE',
-      'The revision was not read from a file or device, so there is none to restore to.',
+      'The revision was not read from a file, a device or an image of Ceph, so there is none to restore to.',
       {
         hint: 'Name a target.',
       },
@@ -47,6 +49,23 @@ export async function sourceAsTarget(manifest: Manifest): Promise<string> {
     );
   }
   return file;
+}
+
+async function imageAsTarget(spec: string, imageId: unknown, signal?: AbortSignal): Promise<string> {
+  const hint =
+    'If it shall be written all the same, name it as the target; then it is guarded like any other.';
+  if (!isRbdTarget(spec) || !parseSource(spec).repeatable) {
+    const why =
+      'its cluster is configured by a file outside of /etc/ceph, which a revision is not trusted with';
+    throw new CairnError('REFUSED', `${visible(spec)} is not written to without being named: ${why}.`, {
+      hint,
+    });
+  }
+  const { existing } = await resolveRbdTarget(spec, signal);
+  // As a file that is gone, an image is made again where it was.
+  if (existing === null || existing.imageId === imageId) return spec;
+  const what = `${visible(spec)} is not what the revision was read from: another image has that name now.`;
+  throw new CairnError('REFUSED', what, { hint });
 }
 
 function fileDifference(now: SourceDescription, then: Known): string | null {

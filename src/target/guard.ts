@@ -8,33 +8,20 @@ import { CairnError } from '../base/errors.js';
 import { formatBytes } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import { isBlank } from './blank.js';
+import { type ConsentRequest, demandCode, report, requireExpected } from './consent.js';
 import { liesIn } from './mounts.js';
-import { isSameCode, type Standing, standingOf } from './standing.js';
+import { type Standing, standingOf } from './standing.js';
 import type { Target } from './target.js';
 import { usesOf } from './uses.js';
 
-/** Shows a question and gives back what a person typed. */
-export type Confirm = (question: string) => Promise<string>;
-
-export interface GuardRequest {
+export interface GuardRequest extends ConsentRequest {
   readonly target: Target;
   readonly sizeBytes: number;
-  /** What would be put there, as in “web@20261120T201500Z-k3f9 (8 GiB)”. */
-  readonly replacement: string;
-  /** Only the partition table would be replaced. */
-  readonly tableOnly?: boolean;
   /** It is proven that the target is what the revision was read from, and was meant: no code is asked for. */
   readonly isOwnSource?: boolean;
   readonly repositoryDir: string;
-  /** Disks of this repository that are backed up from the target. */
-  readonly sourceOf: readonly string[];
-  readonly overwrite: boolean;
-  /** The code that somebody read off before. */
-  readonly expect?: string | undefined;
   /** Answers plain questions with yes; the code is never one. */
   readonly yes: boolean;
-  /** Absent: nobody is there to ask. */
-  readonly confirm?: Confirm | undefined;
 }
 
 /** Returns when the target may be written.
@@ -45,16 +32,10 @@ export async function guardTarget(request: GuardRequest): Promise<void> {
   if (target.kind === 'file' && target.existing === null) return;
   if (request.isOwnSource === true) return;
   const standing = await standingOf(target);
-  if (request.expect !== undefined && !isSameCode(request.expect, standing.code)) {
-    throw refused(
-      request,
-      standing,
-      `The code ${visible(request.expect)} is not the one of what stands there now; nothing was written.`,
-    );
-  }
+  requireExpected(request, standing);
   if (target.kind === 'file' && standing.sizeBytes === 0 && sourceOf.length === 0) return;
   const needsCode = sourceOf.length > 0 || (target.kind === 'device' && standing.hasContent);
-  if (needsCode) return await demandCode(request, standing);
+  if (needsCode) return await demandCode(request, standing, visible(target.path));
   if (target.kind === 'device') return await askPlainly(request, standing);
   if (!request.overwrite) {
     throw new CairnError(
@@ -97,22 +78,6 @@ function refuseUnconditionally({ target, sizeBytes, repositoryDir }: GuardReques
   }
 }
 
-async function demandCode(request: GuardRequest, standing: Standing): Promise<void> {
-  const { overwrite, expect, confirm } = request;
-  if (!overwrite) throw refused(request, standing, 'Nothing was written: --overwrite was not given.');
-  // That it is the right one was checked already.
-  if (expect !== undefined) return;
-  if (confirm === undefined)
-    throw refused(request, standing, 'Nothing was written: nobody confirmed that this may be lost.');
-  const loss = request.tableOnly === true ? '' : 'All of it would be lost. ';
-  const question = `${report(request, standing)}\n${loss}Type ${standing.code} to go on: `;
-  if (isSameCode(await confirm(question), standing.code)) return;
-  throw new CairnError(
-    'REFUSED',
-    `Nothing was written: the code of ${visible(request.target.path)} was not typed.`,
-  );
-}
-
 async function askPlainly(request: GuardRequest, standing: Standing): Promise<void> {
   const { confirm, yes, expect } = request;
   if (yes || expect !== undefined) return;
@@ -130,31 +95,4 @@ async function askPlainly(request: GuardRequest, standing: Standing): Promise<vo
     'REFUSED',
     `Nothing was written to ${visible(request.target.path)}: it was not confirmed.`,
   );
-}
-
-function refused(request: GuardRequest, standing: Standing, why: string): CairnError {
-  const flags = `--overwrite --expect ${standing.code}`;
-  return new CairnError('REFUSED', `${report(request, standing)}\n${why}`, {
-    hint: `${request.tableOnly === true ? 'If that is meant' : 'If all of that may be lost'}, give ${flags}`,
-  });
-}
-
-/** What stands there and what would be put in its place. */
-function report(
-  { sourceOf, replacement, tableOnly }: GuardRequest,
-  { lines: [headline, ...content] }: Standing,
-): string {
-  const lines = [
-    `${headline} ${content.length === 0 ? 'holds nothing that is known here.' : 'holds:'}`,
-    ...content.map((line) => `  ${line}`),
-  ];
-  for (const disk of sourceOf) {
-    lines.push(`Disk “${disk}” is backed up from it, or from something with the same identity.`);
-  }
-  lines.push(
-    tableOnly === true
-      ? `Its partition table would be replaced by that of ${replacement}; nothing else would be touched.`
-      : `It would be overwritten by ${replacement}.`,
-  );
-  return lines.join('\n');
 }

@@ -1,4 +1,5 @@
 /** Whether a target is what a disk is backed up from. */
+import type { RbdSpec } from '../ceph/rbd-spec.js';
 import type { Target } from './target.js';
 
 /** `source` is the description in a manifest. Where in doubt it is the same: the question only asks for more care. */
@@ -21,6 +22,18 @@ export function isSourceOf(
   const sourcePart = source['partition'] ?? null;
   const isApart = partition !== null && sourcePart !== null && partition.number !== sourcePart;
   return serial !== null && source['serial'] === serial && !isApart;
+}
+
+/** As `isSourceOf`, for an image of Ceph. Another cluster may have the same names, and is taken for the same. */
+export function isSourceImage(
+  { pool, namespace, image }: RbdSpec,
+  imageId: string | null,
+  source: Readonly<Record<string, unknown>>,
+): boolean {
+  if (source['kind'] !== 'rbd') return false;
+  const isNamed =
+    source['pool'] === pool && (source['namespace'] ?? null) === namespace && source['image'] === image;
+  return isNamed || (imageId !== null && source['imageId'] === imageId);
 }
 
 function isFile(source: Readonly<Record<string, unknown>>, device: string, inode: number): boolean {

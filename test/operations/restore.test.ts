@@ -3,7 +3,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { log } from '../../src/operations/log.js';
-import { type RestoreOptions, restore } from '../../src/operations/restore.js';
+import { restore } from '../../src/operations/restore.js';
+import type { RestoreOptions } from '../../src/operations/restore-options.js';
 import { addZram, attachLoop, MIB, needRoot, partitionWithExt4, run, sparseFile } from '../block-lab.js';
 import { failure, type Lab, makeLab } from './lab.js';
 

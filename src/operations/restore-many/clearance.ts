@@ -12,7 +12,7 @@ import { syncDirectory } from '../../repository/durable.js';
 import type { Repository } from '../../repository/repository.js';
 import { standingOf } from '../../target/standing.js';
 import { resolveTarget, type Target } from '../../target/target.js';
-import { guardRestore } from '../restore.js';
+import { guardRestore } from '../restore-target.js';
 import type { Item, Meant } from './item.js';
 import type { Begun, PlanState } from './plan-state.js';
 import { lastingIdentity } from './target-identity.js';
