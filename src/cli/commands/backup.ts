@@ -37,7 +37,7 @@ export function register(program: Command, context: CliContext): void {
     .argument('<disk>', 'what the disk is called in the repository')
     .option(
       '--source <spec>',
-      'a path, file:<path>, exec:<command>, rbd:<pool>/<image>, or stream:- for standard input',
+      'a path, file:<path>, exec:<command>, rbd:<pool>/<image>, qemu:<monitor>/<device>, or stream:- for standard input',
     )
     .option(
       '--size <size>',
@@ -66,6 +66,7 @@ export function register(program: Command, context: CliContext): void {
       'cairn backup db --source "rbd:vms/db?id=backup"',
       'an image of Ceph, of which it reads what has changed',
     ],
+    ['cairn backup db --source qemu:/run/db.qmp/virtio0', 'a disk of a running machine, by its monitor'],
     ['zcat old.img.gz | cairn backup old --source stream:- --size unknown', 'standard input'],
   );
 }
