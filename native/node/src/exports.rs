@@ -65,7 +65,7 @@ pub(crate) fn sampled(mut source: Source, export: Option<NativeNbd>) -> Opening 
     Box::new(move |_| {
         if let (Source::Diff { sample, .. }, Some(export)) = (&mut source, export) {
             // That nothing can be compared is no reason to take no revision; the comparison says why.
-            *sample = export.open(None).map(BlockSource::Nbd).map_err(|error| error.to_string());
+            *sample = export.open(None).map(Into::into).map_err(|error| error.to_string());
         }
         Ok(source)
     })
