@@ -3,6 +3,7 @@ import { formatBytes, formatDuration } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import type { OverlayRecord } from '../native/state-types.js';
 import type { FileSystem, Partition, Volume } from '../native/types.js';
+import { groupIn } from '../operations/group-revision.js';
 import type { ShownRevision } from '../operations/show.js';
 import { partitionPicture } from './partition-picture.js';
 import type { Style } from './style.js';
@@ -66,6 +67,7 @@ function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): stri
     ],
     ['source', visible(String(source['spec'] ?? source['kind'] ?? ''), 300)],
     ['consistency', CONSISTENCIES[shown.consistency]],
+    ['same moment', describeGroup(source)],
     ['trust', shown.trust === 'distrusted' ? style.red(shown.trust) : shown.trust],
     ['protected', shown.protected ? 'yes' : 'no'],
     ['overlays', shown.overlays.map((overlay) => describeOverlay(overlay, nowMs)).join('; ')],
@@ -83,6 +85,13 @@ function facts(shown: ShownRevision, { nowMs, style }: DescriptionOptions): stri
     ['notes', reading.notes.map((note) => visible(note, 300)).join('; ')],
     ['digest', shown.imageDigest],
   ]);
+}
+
+/** `of web, web-data, as group 3f…` */
+function describeGroup(source: ShownRevision['source']): string {
+  const group = groupIn(source);
+  if (group === null) return '';
+  return `of ${group.disks.map((disk) => visible(disk)).join(', ')}, as group ${visible(group.id)}`;
 }
 
 /** `/srv/vm1.qcow2, made 2 h ago by root@host` */

@@ -16,6 +16,8 @@ export type Deadline = { readonly atMs: number } | { readonly afterMs: number };
 export interface PlannedRestore {
   /** An expression, such as `vm1@latest`. */
   readonly revision: string;
+  /** The revision of the disk `revision` that was taken at the same moment as this one; null where `revision` says all. */
+  readonly sameMomentAs: string | null;
   /** Absolute. */
   readonly target: string;
   /** Higher ones first. */
@@ -41,6 +43,7 @@ export interface RestorePlan {
 const PLAN_KEYS = ['parallel', 'keep-going', 'verify', 'restores'] as const;
 const RESTORE_KEYS = [
   'revision',
+  'same-moment-as',
   'target',
   'priority',
   'deadline',
@@ -107,9 +110,16 @@ function readRestore(document: Document, item: Entry, directory: string): Planne
   const [partition, volume] = [given.get('partition'), given.get('volume')];
   if (partition !== undefined && volume !== undefined)
     volume.fail('“partition” and “volume” exclude each other.');
+  const moment = given.get('same-moment-as');
+  if (moment !== undefined && readText(revision).includes('@'))
+    moment.fail(
+      'with “same-moment-as”, “revision” names a disk alone.',
+      'Write {revision: data, same-moment-as: web@latest, target: …}.',
+    );
   const [priority, deadline, expect] = [given.get('priority'), given.get('deadline'), given.get('expect')];
   return {
     revision: readText(revision),
+    sameMomentAs: moment === undefined ? null : readText(moment),
     target: path.resolve(directory, where),
     priority: priority === undefined ? 0 : readWhole(priority, -1000, 1000),
     deadline: deadline === undefined ? null : readDeadline(deadline),

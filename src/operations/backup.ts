@@ -39,6 +39,9 @@ export interface BackupOptions extends LockOptions, TransferOptions {
   /** How long what is told of changes is believed before everything is read once more; null for ever, absent for
    *  `FULL_COMPARE_MS_DEFAULT`. */
   readonly fullCompareMs?: number | null | undefined;
+  /** What is read in the place of the source, as by a backup of a group: that is not done again where changes cannot be
+   *  used. */
+  readonly through?: ((source: Source) => Source) | undefined;
 }
 
 export interface BackupOutcome extends BackupResult {
@@ -59,7 +62,8 @@ export async function backup(repo: Repository, options: BackupOptions): Promise<
   try {
     return await attempt(repo, options, tried, null);
   } catch (error) {
-    if (!tried.isDiff || !(error instanceof CairnError) || error.code !== 'SOURCE_FAILED') throw error;
+    const isAgain = tried.isDiff && options.through === undefined;
+    if (!isAgain || !(error instanceof CairnError) || error.code !== 'SOURCE_FAILED') throw error;
     repo.log.warn(
       { disk: options.disk, reason: error.message },
       'changes could not be used; reading everything',
@@ -84,7 +88,8 @@ async function attempt(
   repo.requireWritable();
   refuseCancelled(options.signal);
   const waitMs = await untilRestored(repo, options);
-  const source = chooseSource(repo, disk, options);
+  const chosen = chooseSource(repo, disk, options);
+  const source = options.through?.(chosen) ?? chosen;
   // `before` may make the source, so then it is looked at afterwards.
   const isReady = typeof options.hooks?.before !== 'string';
   const early = isReady ? await inspected(repo, source) : null;

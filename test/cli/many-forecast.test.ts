@@ -18,6 +18,7 @@ function item(index: number, state: Item['state'], afterMs: number | null = null
     expect: null,
     partition: null,
     volume: null,
+    sameMomentAs: null,
   };
   const meant = {
     disk: `vm${index}`,

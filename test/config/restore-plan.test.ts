@@ -13,7 +13,14 @@ restores:
   - {revision: vm1@latest, target: vm1.img, priority: 5, deadline: 1h30m}
   - {revision: vm2, target: /dev/vg/vm2, overwrite: true, expect: k3f9-2mqa, deadline: "2026-11-25T06:00:00+01:00"}
 `);
-  const common = { priority: 0, overwrite: false, expect: null, partition: null, volume: null };
+  const common = {
+    sameMomentAs: null,
+    priority: 0,
+    overwrite: false,
+    expect: null,
+    partition: null,
+    volume: null,
+  };
   expect(read).toEqual({
     parallel: 3,
     keepGoing: true,

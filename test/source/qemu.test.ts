@@ -1,11 +1,11 @@
 /** Backups of disks of a running machine. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { BackupOutcome } from '../../src/operations/backup.js';
 import { restore } from '../../src/operations/restore.js';
 import { setTrust } from '../../src/operations/trust.js';
-import { MIB, run } from '../block-lab.js';
+import { MIB, mountAt, needRoot, run } from '../block-lab.js';
 import { until } from '../mount/mount-lab.js';
 import { Random, runSeed } from '../mount/random.js';
 import { failure, type Lab, makeLab } from '../operations/lab.js';
@@ -62,7 +62,7 @@ test.each(['d0.qcow2', 'd0.raw'])(
   async (image) => {
     const random = new Random(runSeed());
     const { machine, take, expectRevision } = await machineLab(image);
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 4; round++) {
       const said = `seed ${random.seed}, round ${round}`;
       const before = await machine.bytes('d0');
       const taking = take();
@@ -256,6 +256,27 @@ describe('no revision is taken, nothing is left, and the next backup loses no ch
     await told;
     expect(repo.disks()).toEqual([]);
     expect(await machine.traces()).toEqual([]);
+  });
+
+  test('where the file system of the copy runs full, and the machine goes on', async (context) => {
+    needRoot(context);
+    const { machine, take, dir } = await machineLab();
+    await take();
+    await machine.write('d0', 3, 0, SIZE);
+    const small = path.join(dir, 'small');
+    mkdirSync(small);
+    mountAt('tmpfs', small, '-t', 'tmpfs', '-o', 'size=16M');
+    const source = machine.spec('d0', `agent=none&overlay=${small}`);
+    const taking = take({ source, readRate: 4 * MIB });
+    const told = expect(taking).rejects.toEqual(failure('NO_SPACE', `are free in ${small}`));
+    await isExported(machine);
+    for (let offset = 0; statfsSync(small).bavail > statfsSync(small).blocks / 10; offset += MIB)
+      await machine.write('d0', 4, offset, MIB);
+    await told;
+    expect(readdirSync(small)).toEqual([]);
+    expect(await machine.traces()).toEqual([]);
+    await machine.write('d0', 5, 0, SIZE);
+    expect(await take()).toMatchObject({ method: 'diff', changedBytes: SIZE });
   });
 
   test('where QEMU is killed meanwhile', async () => {

@@ -3,12 +3,14 @@ import { type Command, Option } from 'commander';
 import { CairnError } from '../../base/errors.js';
 import { formatBytes, formatDuration, parseSize } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
-import type { BackupOutcome } from '../../operations/backup.js';
+import type { BackupOptions, BackupOutcome } from '../../operations/backup.js';
+import type { Repository } from '../../repository/repository.js';
 import type { ChangedExtents } from '../../source/changed-extents.js';
 import type { CliContext } from '../context.js';
 import { count } from '../count.js';
 import { foundExitCode } from '../exit-codes.js';
 import { addExamples, GROUPS } from '../help.js';
+import type { Progress } from '../progress.js';
 
 interface Options {
   readonly source?: string;
@@ -21,6 +23,7 @@ interface Options {
   readonly readRate?: number;
   readonly changedExtents?: string;
   readonly full?: true;
+  readonly with: string[];
 }
 
 export function register(program: Command, context: CliContext): void {
@@ -38,6 +41,12 @@ export function register(program: Command, context: CliContext): void {
     .option(
       '--source <spec>',
       'a path, file:<path>, exec:<command>, rbd:<pool>/<image>, qemu:<monitor>/<device>, or stream:- for standard input',
+    )
+    .option(
+      '--with <disk[=spec]>',
+      'another disk of the same machine of QEMU, at the same moment; may be repeated',
+      collect,
+      [],
     )
     .option(
       '--size <size>',
@@ -67,45 +76,76 @@ export function register(program: Command, context: CliContext): void {
       'an image of Ceph, of which it reads what has changed',
     ],
     ['cairn backup db --source qemu:/run/db.qmp/virtio0', 'a disk of a running machine, by its monitor'],
+    [
+      'cairn backup web --source qemu:/run/web.qmp/disk0 --with data=qemu:/run/web.qmp/disk1',
+      'two disks of a machine, at the same moment',
+    ],
     ['zcat old.img.gz | cairn backup old --source stream:- --size unknown', 'standard input'],
   );
 }
 
-async function take(
-  context: CliContext,
-  disk: string,
-  { source, size, tag, newSource, ...given }: Options,
-): Promise<void> {
+async function take(context: CliContext, disk: string, options: Options): Promise<void> {
   await context.withRepository(async (repository) => {
-    const { backup } = await import('../../operations/backup.js');
     const { disks, limits } = await context.config();
-    const configured = disks.get(disk);
-    const from = source ?? configured?.source ?? undefined;
-    const changes = await changesIn(given.changedExtents);
+    const changes = await changesIn(options.changedExtents);
     const progress = context.progress(disk);
-    try {
-      const outcome = await backup(repository, {
-        disk,
-        source: from,
-        size,
-        tags: tag,
-        newSource,
-        hooks: given.hooks ? configured?.hooks : null,
-        require: given.require ?? configured?.require,
-        readRate: given.readRate ?? configured?.readRate ?? limits.readRate,
+    const settings = (name: string, spec: string | undefined): BackupOptions => {
+      const configured = disks.get(name);
+      return {
+        disk: name,
+        source: spec ?? configured?.source ?? undefined,
+        size: options.size,
+        tags: options.tag,
+        newSource: options.newSource,
+        hooks: options.hooks ? configured?.hooks : null,
+        require: options.require ?? configured?.require,
+        readRate: options.readRate ?? configured?.readRate ?? limits.readRate,
         changes,
-        fullCompareMs: given.full === true ? 0 : configured?.fullCompareMs,
+        fullCompareMs: options.full === true ? 0 : configured?.fullCompareMs,
         signal: context.signal,
-        onProgress: progress.update,
         onNote: (sentence) => context.output.note(sentence),
         waitMs: context.globals.waitMs,
-      });
-      context.output.done(outcome, sentence(outcome, from === undefined));
+      };
+    };
+    const first = settings(disk, options.source);
+    try {
+      if (options.with.length > 0) {
+        const others = options.with.map(readMember).map(({ name, spec }) => settings(name, spec));
+        await takeGroup(context, repository, [first, ...others], progress.update);
+        return;
+      }
+      const { backup } = await import('../../operations/backup.js');
+      const outcome = await backup(repository, { ...first, onProgress: progress.update });
+      context.output.done(outcome, sentence(outcome, first.source === undefined));
       if (outcome.comparison.verdict === 'failed') process.exitCode = foundExitCode;
     } finally {
       progress.stop();
     }
   });
+}
+
+async function takeGroup(
+  context: CliContext,
+  repository: Repository,
+  [first, ...others]: readonly [BackupOptions, ...BackupOptions[]],
+  onProgress: Progress['update'],
+): Promise<void> {
+  const { backupGroup } = await import('../../operations/backup-group.js');
+  const group = await backupGroup(repository, [first, ...others], onProgress);
+  const warnings = group.disks.flatMap(({ disk, warnings: said }) => said.map((each) => `${disk}: ${each}`));
+  const sentences = group.disks.map((outcome) => sentence(outcome)).join('\n');
+  const own = group.disks.find(({ disk }) => disk === first.disk);
+  context.output.done(
+    { ...own, warnings, group },
+    `${sentences}\nall of the same moment, as group ${group.id}`,
+  );
+  if (group.disks.some(({ comparison }) => comparison.verdict === 'failed')) process.exitCode = foundExitCode;
+}
+
+/** `web-data=qemu:/run/web.qmp/disk1` */
+function readMember(word: string): { name: string; spec: string | undefined } {
+  const at = word.indexOf('=');
+  return at < 0 ? { name: word, spec: undefined } : { name: word.slice(0, at), spec: word.slice(at + 1) };
 }
 
 /** `vm1@…: 8 GiB disk, 82 MiB changed, 31 MiB stored, 4.1 s (live)`, and what was read where that was not said. */

@@ -36,8 +36,9 @@ export interface Item {
   failure: ToldFailure | null;
 }
 
-export function keyOf({ target, revision, partition, volume }: PlannedRestore): RestoreKey {
-  return JSON.stringify([target, revision, partition, volume]);
+export function keyOf({ target, revision, sameMomentAs, partition, volume }: PlannedRestore): RestoreKey {
+  const moment = sameMomentAs === null ? [] : [sameMomentAs];
+  return JSON.stringify([target, revision, partition, volume, ...moment]);
 }
 
 export function newItem(planned: PlannedRestore, index: number): Item {

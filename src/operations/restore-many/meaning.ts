@@ -4,6 +4,7 @@ import { visible } from '../../base/visible.js';
 import type { PlannedRestore } from '../../config/restore-plan.js';
 import type { Repository } from '../../repository/repository.js';
 import { resolveTarget, type Target } from '../../target/target.js';
+import { atSameMoment } from '../group-revision.js';
 import { choosePart } from '../restore-part.js';
 import type { Item, Meant } from './item.js';
 import type { PlanState, ToldFailure } from './plan-state.js';
@@ -17,7 +18,7 @@ export function meaningOf(
   state: PlanState,
 ): { meant: Meant; notes: string[] } {
   const known = state.resolved(key);
-  const expression = known === null ? planned.revision : `${known.disk}@${known.revision}`;
+  const expression = known === null ? expressionOf(repo, planned) : `${known.disk}@${known.revision}`;
   const { row, notes } = repo.find(expression, { bareDiskMeansLatest: true });
   const { disk, revision } = row;
   const manifest = repo.manifest(disk, revision);
@@ -26,6 +27,10 @@ export function meaningOf(
   const allocatedBytes = Math.min(sizeBytes, manifest.counters.allocatedBytes);
   if (known === null) state.note({ event: 'resolved', key, disk, revision });
   return { meant: { disk, revision, sizeBytes, title, allocatedBytes, trust: row.trust }, notes };
+}
+
+function expressionOf(repo: Repository, { revision, sameMomentAs }: PlannedRestore): string {
+  return sameMomentAs === null ? revision : atSameMoment(repo, revision, sameMomentAs);
 }
 
 /** @throws {CairnError} CONFIG_INVALID where two restores would write the same bytes */

@@ -10,7 +10,7 @@ import { removeBitmaps, takeDown } from './leftovers.js';
 import { findDisk, type MachineDisk } from './machine-disk.js';
 import { Names } from './names.js';
 import { nbdSocket, startNbdServer, stopOurNbdServer } from './nbd-server.js';
-import { type Qmp, QmpRefusal } from './qmp.js';
+import { objects, type Qmp, QmpRefusal } from './qmp.js';
 import type { QemuSpec } from './spec.js';
 import { type BitmapNote, bitmapNote, type Tracking, trackingOf } from './tracking.js';
 
@@ -66,8 +66,9 @@ export async function takeMoment(
     for (const each of disks)
       each.warnings.push(...(await makeCopy(qmp, each.names, each.disk, each.directory)));
     refuseCancelled(footing);
+    const breaks = await canBreakCopies(qmp);
     const reached = await whileFrozen(qmp, first.names, spec.agent, async () => {
-      await turnOver(qmp, disks);
+      await turnOver(qmp, disks, breaks);
     });
     const claims = new Map<MomentDisk, Claims>();
     for (const each of disks) {
@@ -129,10 +130,11 @@ function refuseTwice(disks: readonly MomentDisk[]): void {
 
 /** The copies come first: each keeps its disk from changing until the whole transaction is done. The bitmap of the last
  *  revision goes on recording, so that nothing is lost where this backup fails. */
-async function turnOver(qmp: Qmp, disks: readonly MomentDisk[]): Promise<void> {
+async function turnOver(qmp: Qmp, disks: readonly MomentDisk[], breaks: boolean): Promise<void> {
+  const onError = breaks ? { 'on-cbw-error': 'break-snapshot' } : {};
   const copies = disks.map(({ names, disk }) => ({
     type: 'blockdev-backup',
-    data: { 'job-id': names.job, device: disk.node, target: names.copy, sync: 'none' },
+    data: { 'job-id': names.job, device: disk.node, target: names.copy, sync: 'none', ...onError },
   }));
   const bitmaps = disks.flatMap(({ names, disk, tracking, bitmap }) => {
     const { node } = disk;
@@ -160,6 +162,16 @@ async function turnOver(qmp: Qmp, disks: readonly MomentDisk[]): Promise<void> {
       cause: error,
     });
   }
+}
+
+/** Whether a copy that cannot be written may fail instead of the machine’s own write. */
+async function canBreakCopies(qmp: Qmp): Promise<boolean> {
+  const schema = await qmp.list('query-qmp-schema');
+  const command = schema.find(
+    (each) => each['meta-type'] === 'command' && each['name'] === 'blockdev-backup',
+  );
+  const type = schema.find(({ name }) => name === command?.['arg-type']);
+  return objects(type?.['members']).some(({ name }) => name === 'on-cbw-error');
 }
 
 async function exported(qmp: Qmp, each: MomentDisk): Promise<void> {
