@@ -159,15 +159,15 @@ export class RbdImage {
     });
   }
 
-  /** How QEMU opens a snapshot of it (its block driver “rbd”). */
-  forQemu(snapshot: string): Record<string, string> {
+  /** How QEMU opens it, or a snapshot of it (its block driver “rbd”). */
+  forQemu(snapshot: string | null): Record<string, string> {
     const { pool, namespace, image, id, conf } = this.#spec;
     return {
       driver: 'rbd',
       pool,
       ...(namespace === null ? {} : { namespace }),
       image,
-      snapshot,
+      ...(snapshot === null ? {} : { snapshot }),
       ...(id === null ? {} : { user: id }),
       ...(conf === null ? {} : { conf }),
     };
@@ -218,7 +218,9 @@ export class RbdImage {
       ? `the cluster did not answer within ${Math.round(this.#spec.timeoutMs / 1000)} s`
       : `rbd ${how}`;
     const message = `${this.#shown} ${what}: ${why}${said === '' ? '.' : `: ${said}`}`;
-    if (!silent && (status === EPERM || status === EACCES))
+    // Its exit status is 1 for much else.
+    const isForbidden = status === EACCES || (status === EPERM && said.includes('(1)'));
+    if (!silent && isForbidden)
       return new CairnError('NOT_PERMITTED', message, {
         hint: 'A Ceph user with “profile rbd” for the pool may do all that Cairn needs; name it with “?id=”.',
       });

@@ -6,7 +6,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CairnError } from '../base/errors.js';
 import type { RbdImage, RbdInfo } from '../ceph/rbd-image.js';
-import { type RestoreParams, type RestoreResult, startRestore } from '../native/index.js';
+import { type RestoreParams, type RestoreResult, startCompare, startRestore } from '../native/index.js';
+import { serve } from '../source/qemu-nbd.js';
 import { RbdImport } from '../target/rbd-import.js';
 import { type RbdTarget, requireUnchanged } from '../target/rbd-target.js';
 import { type JobOptions, refuseCancelled, runJob } from './job.js';
@@ -20,22 +21,25 @@ const REMOVAL_WAIT_MS = 2000;
 
 type What = Omit<RestoreParams, 'target' | 'existing'>;
 
-/** @throws {CairnError} USAGE for what needs the target to be read, or partitions of a device */
-export function refuseReading({ tableOnly, differential, resume, verify }: RestoreOptions): void {
-  const given = Object.entries({
-    '--partition-table': tableOnly,
-    '--differential': differential,
-    '--resume': resume,
-    '--verify': verify,
-  }).find(([, value]) => value === true);
-  if (given === undefined) return;
-  throw new CairnError(
-    'USAGE',
-    `${given[0]} does not go with an image of Ceph, which is written as a whole.`,
-    {
+/** @throws {CairnError} USAGE for what goes with files and devices alone */
+export function refuseForImages(options: RestoreOptions): void {
+  const { tableOnly, differential, resume, verify, keepGoing, partition, volume } = options;
+  const never = { '--partition-table': tableOnly, '--differential': differential, '--resume': resume };
+  const given = Object.entries(never).find(([, value]) => value === true);
+  if (given !== undefined) {
+    const what = `${given[0]} does not go with an image of Ceph, which is written as a whole.`;
+    throw new CairnError('USAGE', what, {
       hint: 'Leave it out; zeros are not sent. To have it all the same, map the image (rbd device map) and name the device.',
-    },
-  );
+    });
+  }
+  const others = { '--keep-going': keepGoing, '--partition': partition, '--volume': volume };
+  const other = Object.entries(others).find(([, value]) => value !== undefined && value !== false);
+  if (verify === true && other !== undefined) {
+    throw new CairnError(
+      'USAGE',
+      `An image of Ceph is verified as a whole; ${other[0]} does not go with it.`,
+    );
+  }
 }
 
 /** Makes the image where there is none, of `sizeBytes`. Resolves when the cluster has confirmed all. An image that was made
@@ -53,14 +57,14 @@ export async function writeImage(
     // Not to be cancelled: a client that is ended in the middle leaves half an image.
     const made = await image.create(sizeBytes);
     try {
-      return await writeTwice(target, made, true, what, options);
+      return await writeTwice(target, made, sizeBytes, what, options);
     } catch (error) {
       throw await withdrawn(image, made, shown, error);
     }
   }
   await requireUnchanged(target, existing, options.signal);
   try {
-    return await writeTwice(target, existing, false, what, options);
+    return await writeTwice(target, existing, sizeBytes, what, options);
   } catch (error) {
     throw withHint(error, `${shown} may hold a part only, and its beginning is missing; run it again.`);
   }
@@ -71,17 +75,49 @@ type Known = Pick<RbdInfo, 'imageId' | 'sizeBytes'>;
 async function writeTwice(
   target: RbdTarget,
   known: Known,
-  isBlank: boolean,
+  sizeBytes: number,
   what: What,
   options: JobOptions,
 ): Promise<RestoreResult> {
+  const isBlank = target.existing === null;
   const { signal, onProgress } = options;
   const diff = { sizeBytes: known.sizeBytes, isBlank };
   const body = await send(target.image, { ...diff, stage: 'body' }, what, { signal, onProgress });
   await requireUnchanged(target, known, signal);
   const head = await send(target.image, { ...diff, stage: 'head' }, what, { signal });
   await requireUnchanged(target, known, signal);
-  return together(head, body);
+  const restored = together(head, body);
+  return what.verify === true
+    ? { ...restored, verifiedBytes: await verified(target, sizeBytes, what, options) }
+    : restored;
+}
+
+/** Reads the image back, through QEMU, and compares it with the revision.
+ *  @returns bytes that were compared
+ *  @throws {CairnError} TARGET_FAILED where it differs or cannot be read */
+async function verified(
+  { image, spec, shown }: RbdTarget,
+  sizeBytes: number,
+  what: What,
+  options: JobOptions,
+): Promise<number> {
+  const { nbd, close } = await serve(image.forQemu(null), spec.timeoutMs, options.signal);
+  const { diskDir, revision } = what;
+  const compared = await settled(
+    runJob(() => startCompare({ diskDir, revision, source: { nbd }, share: undefined }), options),
+  );
+  await close();
+  if ('error' in compared) throw compared.error;
+  // What the image has beyond the revision is no concern of the restore.
+  const wrong = compared.result.mismatches.find(({ offset }) => offset < sizeBytes);
+  if (wrong === undefined) return compared.result.checkedBytes;
+  throw new CairnError(
+    'TARGET_FAILED',
+    `${shown} does not hold what was written, from offset ${wrong.offset} on.`,
+    {
+      hint: 'Look at “ceph status”; write it again, and to another pool if that does not help.',
+    },
+  );
 }
 
 type Diff = NonNullable<Extract<RestoreParams['target'], { fd: number }>['diff']>;

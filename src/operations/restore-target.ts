@@ -15,7 +15,7 @@ import { identityOf, resolveTarget, type Target } from '../target/target.js';
 import { runJob } from './job.js';
 import type { Consent, RestoreOptions } from './restore-options.js';
 import type { Part } from './restore-part.js';
-import { refuseReading, writeImage } from './restore-rbd.js';
+import { refuseForImages, writeImage } from './restore-rbd.js';
 import { sourceAsTarget } from './restore-source.js';
 
 export type WhatToWrite = Omit<RestoreParams, 'target' | 'existing'>;
@@ -91,7 +91,7 @@ async function clearedImage(
   where: string,
   options: RestoreOptions,
 ): Promise<ClearedTarget> {
-  refuseReading(options);
+  refuseForImages(options);
   const target = await resolveRbdTarget(where, options.signal);
   const { existing, spec, shown } = target;
   await guardRbdTarget({
