@@ -150,7 +150,7 @@ test('wherever it dies, changes are told from the newest revision or not at all,
   }
   pool.write(9, byte++);
   rounds.round('', 'failed');
-  pool.write(10, byte++);
+  pool.write(12, byte++);
   expect(rounds.round('', 'ok')).toBe(2);
 });
 

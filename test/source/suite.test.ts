@@ -1,0 +1,172 @@
+/** Every kind of source does what the suite says. */
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import path from 'node:path';
+import type { Options } from 'execa';
+import { attachLoop, needRoot, run, sparseFile } from '../block-lab.js';
+import { clusterForFile } from '../ceph/cluster.js';
+import { tempDir } from '../temp-dir.js';
+import { processesOf, SIZE, type Subject, sourceSuite } from './suite.js';
+
+/** An image that the source is made of. */
+class Image {
+  readonly file = sparseFile(tempDir(), 'disk.img', SIZE);
+
+  get writing(): Pick<Subject, 'write' | 'resize' | 'content'> {
+    return {
+      write: (offset, length, byte) => fill(this.file, offset, length, byte),
+      resize: (sizeBytes) => truncateSync(this.file, sizeBytes),
+      content: () => readFileSync(this.file),
+    };
+  }
+
+  get going(): Pick<Subject, 'vanish' | 'comeBack'> {
+    return {
+      vanish: () => renameSync(this.file, `${this.file}.away`),
+      comeBack: () => renameSync(`${this.file}.away`, this.file),
+    };
+  }
+}
+
+function fill(file: string, offset: number, length: number, byte: number): void {
+  const fd = openSync(file, 'r+');
+  writeSync(fd, Buffer.alloc(length, byte), 0, length, offset);
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+sourceSuite({
+  name: 'file',
+  gone: { exitCode: 2, message: /^The source \S+ does not exist\.$/ },
+  consistency: 'snapshot',
+  isRepeatable: true,
+  make: () => {
+    const image = new Image();
+    return { spec: image.file, ...image.writing, ...image.going, left: () => [] };
+  },
+});
+
+sourceSuite({
+  name: 'device',
+  gone: { exitCode: 2, message: /^The source \S+ does not exist\.$/ },
+  consistency: 'snapshot',
+  isRepeatable: true,
+  make: (context) => {
+    needRoot(context);
+    const image = new Image();
+    const device = attachLoop(image.file);
+    // As udev's links to a disk, which go when it is pulled out.
+    const link = path.join(path.dirname(image.file), 'by-id');
+    symlinkSync(device, link);
+    return {
+      spec: link,
+      write: (offset, length, byte) => fill(device, offset, length, byte),
+      resize: (sizeBytes) => {
+        truncateSync(image.file, sizeBytes);
+        run('losetup', '-c', device);
+      },
+      content: () => readFileSync(device),
+      vanish: () => unlinkSync(link),
+      comeBack: () => symlinkSync(device, link),
+      left: () => [],
+    };
+  },
+});
+
+sourceSuite({
+  name: 'exec',
+  gone: { exitCode: 1, message: /^The command of the source failed with exit status 1: .*No such file/ },
+  consistency: 'live',
+  isRepeatable: false,
+  make: () => {
+    const image = new Image();
+    return {
+      spec: `exec:cat ${image.file}`,
+      ...image.writing,
+      ...image.going,
+      left: () => processesOf(`cat ${image.file}`),
+    };
+  },
+});
+
+sourceSuite({
+  name: 'stream',
+  gone: { exitCode: 1, message: /^The stream ended at 0 bytes where 4194304 were expected/ },
+  consistency: 'live',
+  isRepeatable: false,
+  make: () => {
+    const image = new Image();
+    let [sizeBytes, isThere] = [SIZE, true];
+    return {
+      spec: 'stream:-',
+      words: () => ['--size', String(sizeBytes)],
+      options: (): Options => ({ stdin: { file: isThere ? image.file : '/dev/null' } }),
+      ...image.writing,
+      resize: (size) => {
+        sizeBytes = size;
+        truncateSync(image.file, size);
+      },
+      vanish: () => {
+        isThere = false;
+      },
+      comeBack: () => {
+        isThere = true;
+      },
+      left: () => [],
+    };
+  },
+});
+
+const needCluster = clusterForFile();
+let images = 0;
+
+sourceSuite({
+  name: 'rbd',
+  gone: { exitCode: 2, message: /^The image rbd:\S+ does not exist\.$/ },
+  consistency: 'snapshot',
+  isRepeatable: false,
+  make: (context) => {
+    const { run: ceph, conf } = needCluster(context);
+    const image = `rbd/suite${++images}`;
+    ceph('rbd', 'create', image, '--size', `${SIZE}B`);
+    const exported = path.join(tempDir(), 'exported.img');
+    return {
+      spec: `rbd:${image}?conf=${conf}`,
+      write: (offset, length, byte) => {
+        ceph(
+          'qemu-io',
+          '-f',
+          'raw',
+          '-c',
+          `write -P ${byte} ${offset} ${length}`,
+          `rbd:${image}:conf=${conf}`,
+        );
+      },
+      resize: (sizeBytes) => {
+        ceph('rbd', 'resize', image, '--size', `${sizeBytes}B`, '--allow-shrink', '--no-progress');
+      },
+      content: () => {
+        ceph('rbd', 'export', '--no-progress', image, exported);
+        const bytes = readFileSync(exported);
+        unlinkSync(exported);
+        return bytes;
+      },
+      vanish: () => {
+        ceph('rbd', 'rename', image, `${image}-away`);
+      },
+      comeBack: () => {
+        ceph('rbd', 'rename', `${image}-away`, image);
+      },
+      left: () => [...ceph('rbd', 'snap', 'ls', image).matchAll(/cairn\.\S+/g)].map(([name]) => name),
+    };
+  },
+});
