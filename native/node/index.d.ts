@@ -193,6 +193,16 @@ export interface NativeDamage {
   message: string
 }
 
+/** A target that a diff is applied to by whoever reads it from the descriptor. */
+export interface NativeDiffTarget {
+  /** Of what it is applied to. */
+  sizeBytes: number
+  /** It has zeros wherever nothing is written. */
+  isBlank: boolean
+  /** `body`, or when all of that is on stable storage `head`. */
+  stage: string
+}
+
 /** Contiguous bytes: data, or zeros. */
 export interface NativeExtent {
   /** First byte. */
@@ -258,6 +268,8 @@ export interface NativeRestoreParams {
   isDevice?: boolean
   /** A stream; it is duplicated. */
   targetFd?: number
+  /** What the stream is, where it is a diff. */
+  targetDiff?: NativeDiffTarget
   /** A file that exists is taken instead of refused. */
   existing?: boolean
   /**
