@@ -97,6 +97,10 @@ export async function transfer(
     const check = opened.claims === undefined ? null : sayCheck(standing, Date.now());
     const reason = method.reason ?? opened.reason ?? check;
     return { ...result, warnings: said, reason, claims: method.claims ?? opened.claims ?? null };
+  } catch (error) {
+    // That reading failed is the consequence; why it did is the cause, if the source knows.
+    if (error instanceof CairnError && error.code === 'SOURCE_FAILED') await opened.explain?.();
+    throw error;
   } finally {
     await opened.close();
   }

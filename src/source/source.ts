@@ -74,6 +74,9 @@ export interface OpenSource {
    *  committed before.
    *  @throws {CairnError} SOURCE_FAILED */
   readonly confirmed?: () => Promise<void>;
+  /** Where reading has failed: rejects with the cause, where the source knows it.
+   *  @throws {CairnError} SOURCE_FAILED | NO_SPACE */
+  readonly explain?: () => Promise<void>;
   /** Follows the commit: what only earlier revisions needed of the source goes. Never rejects.
    *  @returns warnings */
   readonly committed?: () => Promise<readonly string[]>;

@@ -190,12 +190,19 @@ test('now and then everything is read, and what the bitmap has left out is found
     warnings: [],
   });
   await machine.write('d0', 3, 0, 65536);
+  expect(await take()).toMatchObject({ method: 'diff' });
+  await machine.write('d0', 4, MIB, 65536);
   const [name] = await machine.bitmaps('d0');
   await machine.execute('block-dirty-bitmap-clear', { node: 'd0', name });
   const { warnings } = await take({ fullCompareMs: 0 });
   expect(warnings).toEqual([expect.stringContaining('64 KiB differ from vm1@')]);
   await repo.refreshDisk('vm1');
-  expect(repo.revisions('vm1').map(({ trust }) => trust)).toEqual(['trusted', 'distrusted', 'trusted']);
+  expect(repo.revisions('vm1').map(({ trust }) => trust)).toEqual([
+    'trusted',
+    'trusted',
+    'distrusted',
+    'trusted',
+  ]);
 });
 
 test('a bitmap of a qcow2 image outlives the machine’s end', async () => {

@@ -6,7 +6,7 @@ import { visible } from '../../base/visible.js';
 import { LineSocket, LineSocketEnded, type Message } from './line-socket.js';
 
 /** What the agent says instead of doing it: a clause. */
-export class AgentRefusal extends Error {}
+class AgentRefusal extends Error {}
 
 const CONNECT_MS_MAX = 2_000;
 /** A parser in the midst of something is reset by a byte that no UTF-8 has. */

@@ -156,6 +156,8 @@ class OpenDisk implements OpenSource {
     await this.#watch.confirm(this.#disk);
   };
 
+  explain = this.confirmed;
+
   committed = async (): Promise<readonly string[]> => {
     try {
       this.#hasEnded = true;
