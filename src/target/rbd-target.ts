@@ -97,7 +97,7 @@ export async function requireUnchanged(
 }
 
 /** What tells the image and its snapshots from all others, for a person. */
-export function standingOfImage({ shown }: Pick<RbdTarget, 'shown'>, existing: ExistingImage): Standing {
+function standingOfImage({ shown }: Pick<RbdTarget, 'shown'>, existing: ExistingImage): Standing {
   const { imageId, sizeBytes, snapshots } = existing;
   const facts = JSON.stringify([imageId, sizeBytes, snapshots]);
   const letters = [...createHash('sha256').update(facts).digest().subarray(0, 8)].map(

@@ -81,7 +81,9 @@ function allocatedBytes({ cluster, image }: Lab): number {
 }
 
 function watcherOf({ cluster, image }: Lab): void {
-  const watcher = spawn('rbd', ['--conf', cluster.conf, 'watch', `rbd/${image}`], { stdio: 'ignore' });
+  const words = ['--conf', cluster.conf, 'watch', `rbd/${image}`];
+  // It ends where its standard input does.
+  const watcher = spawn('rbd', words, { stdio: ['pipe', 'ignore', 'ignore'] });
   onTestFinished(() => void watcher.kill('SIGKILL'));
 }
 
