@@ -21,7 +21,6 @@ import { CHUNK, writePoolMetadata } from './pool-metadata.mjs';
 
 const STAND_IN = fileURLToPath(new URL('./lvm-stand-in.mjs', import.meta.url));
 const EXTENTS = 2;
-export const CHUNKS = (EXTENTS * MIB) / CHUNK;
 
 /** Skips a test, and says why, where its programs are not. */
 export function needThinTools(context: TestContext): void {
