@@ -138,20 +138,25 @@ export function sourceSuite(kind: SourceKind): void {
 
 /** One repository for all tests of a kind: each has a disk of its own. */
 class SuiteLab {
-  readonly #dir: string;
-  readonly cli: Cli;
+  readonly #name: string;
+  #cli: Cli | null = null;
 
   constructor(name: string) {
-    this.#dir = realpathSync(mkdtempSync(path.join(tmpdir(), `cairn-source-${name}-`)));
-    this.cli = new Cli(this.#dir);
+    this.#name = name;
+  }
+
+  get cli(): Cli {
+    if (this.#cli === null) throw new Error('the suite has not begun');
+    return this.#cli;
   }
 
   async begin(): Promise<void> {
-    await this.cli.ok('init');
+    this.#cli = new Cli(realpathSync(mkdtempSync(path.join(tmpdir(), `cairn-source-${this.#name}-`))));
+    await this.#cli.ok('init');
   }
 
   end(): void {
-    rmSync(this.#dir, { recursive: true, force: true });
+    if (this.#cli !== null) rmSync(this.#cli.dir, { recursive: true, force: true });
   }
 
   start(disk: string, { spec, words, options }: Subject, ...more: string[]) {
@@ -176,7 +181,7 @@ class SuiteLab {
 
   /** The newest revision is what the source holds now. */
   async expectWhole(disk: string, subject: Subject): Promise<void> {
-    const file = path.join(this.#dir, 'restored.img');
+    const file = path.join(this.cli.dir, 'restored.img');
     await this.cli.ok('restore', disk, file);
     const [restored, content] = [readFileSync(file), subject.content()];
     rmSync(file);
