@@ -107,7 +107,7 @@ export class ChildProgram {
   }
 
   #lastWords(): string {
-    const lines = this.#stderr.toString('utf8').trim().split('\n').slice(-3);
+    const lines = this.#stderr.toString('utf8').trim().split(/\n\s*/).slice(-3);
     return lines.map((line) => visible(line.trim(), 150)).join(' | ');
   }
 }

@@ -57,7 +57,7 @@ export async function runTool(
     });
     if (signal?.aborted === true) throw new CairnError('CANCELLED', 'Cancelled.');
     if (outputBytes > outputBytesMax) throw new CairnError('IO', `${program} said more than can be true.`);
-    const lines = stderr.toString('utf8').trim().split('\n').slice(-3);
+    const lines = stderr.toString('utf8').trim().split(/\n\s*/).slice(-3);
     const said = lines.map((line) => visible(line.trim(), 200)).join(' | ');
     return { ...end, output: Buffer.concat(output).toString('utf8'), said, isLate };
   } catch (cause) {

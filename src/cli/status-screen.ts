@@ -94,7 +94,7 @@ function renderProblem({ severity, disk, text }: Problem, style: Style): string 
 
 function renderReason({ disk, lastBackup }: DiskOverview): string[] {
   if (lastBackup === null || lastBackup.reason === null) return [];
-  return [`note: ${disk}: the last backup read everything, since ${visible(lastBackup.reason, 300)}`];
+  return [`note: ${disk}: the last backup read everything: ${visible(lastBackup.reason, 300)}`];
 }
 
 function renderSpace({ space }: Overview): string {

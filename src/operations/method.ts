@@ -69,7 +69,7 @@ export function inFull({ readInFullAt }: Standing): Readonly<Record<string, unkn
 export function sayCheck({ readInFullAt }: Standing, nowMs: number): string {
   const since =
     readInFullAt === null ? '' : `, the last time ${formatDuration(nowMs - Date.parse(readInFullAt))} ago`;
-  return `everything is read now and then to check what is told of changes${since}`;
+  return `what is told of changes is checked now and then${since}`;
 }
 
 export interface Method {

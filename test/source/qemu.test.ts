@@ -185,7 +185,7 @@ test('now and then everything is read, and what the bitmap has left out is found
   await machine.write('d0', 2, 0, 65536);
   expect(await take({ fullCompareMs: 0 })).toMatchObject({
     method: 'full',
-    reason: expect.stringContaining('everything is read now and then'),
+    reason: expect.stringContaining('is checked now and then'),
     changedBytes: 65536,
     warnings: [],
   });

@@ -158,7 +158,7 @@ export function sentence(outcome: BackupOutcome, tellSource = false): string {
     : `${formatBytes(changedBytes)} changed, ${formatBytes(storedBytes)} stored`;
   const healed =
     healedRecords === 0 ? '' : `; ${count(healedRecords, 'damaged record')} of earlier revisions mended`;
-  const how = outcome.reason === null ? '' : `; everything was read, since ${visible(outcome.reason, 300)}`;
+  const how = outcome.reason === null ? '' : `; everything was read: ${visible(outcome.reason, 300)}`;
   const took = `${formatDuration(durationMs)} (${consistency})${how}`;
   const from = tellSource ? `\nread from ${visible(outcome.source)}, as the last revision was` : '';
   return `${disk}@${revision}: ${formatBytes(sizeBytes)} disk, ${what}, ${took}${healed}${from}`;

@@ -51,8 +51,9 @@ export class RbdSource implements Source {
       const snapshot = await this.#image.createSnapshot(name, signal);
       return await this.#reading(footing, snapshot, parent, imageId, warnings);
     } catch (error) {
-      // It may be there although rbd did not come to its end.
-      await this.#removed(name, footing);
+      // It may be there although rbd did not come to its end, unless it was not allowed to be made.
+      const isForbidden = error instanceof CairnError && error.code === 'NOT_PERMITTED';
+      if (!isForbidden) await this.#removed(name, footing);
       throw error;
     }
   }
