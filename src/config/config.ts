@@ -5,7 +5,7 @@ import path from 'node:path';
 import { CairnError } from '../base/errors.js';
 import type { Schedule } from '../base/schedule.js';
 import { visible } from '../base/visible.js';
-import { type DiskConfig, readDisks } from './disks.js';
+import { type DiskConfig, joinCompanions, readDisks } from './disks.js';
 import { Document, type Entry } from './document.js';
 import { includedFiles } from './includes.js';
 import {
@@ -171,10 +171,11 @@ function schedulesOf(parts: readonly Part[]): Map<string, Schedule> {
 /** A disk may follow a schedule of any file. */
 function disksOf(parts: readonly Part[], schedules: ReadonlyMap<string, Schedule>): Map<string, DiskConfig> {
   const found = new Map<string, DiskConfig>();
-  for (const { document, says } of parts) {
+  const companions = parts.flatMap(({ document, says }) => {
     const entry = says.get('disks');
-    if (entry !== undefined) readDisks(document, entry, schedules, found);
-  }
+    return entry === undefined ? [] : readDisks(document, entry, schedules, found);
+  });
+  joinCompanions(companions, found);
   return found;
 }
 

@@ -37,9 +37,19 @@ export interface DiskConfig {
   /** How long what is told of changes is believed before everything is read once more; null for ever, undefined where the
    *  file says nothing. */
   readonly fullCompareMs: number | null | undefined;
+  /** The disk of the same machine whose backups take this one along, at the same moment and by the same schedule. */
+  readonly sameMomentAs: string | null;
 }
 
-const DISK_KEYS = ['source', 'schedule', 'tags', 'require', 'read-rate', 'hooks', 'full-compare'] as const;
+/** That a disk goes with another one, to be looked at when all files were read. */
+export interface Companion {
+  readonly disk: string;
+  readonly entry: Entry;
+}
+
+const DISK_KEYS = [
+  ...['source', 'schedule', 'tags', 'require', 'read-rate', 'hooks', 'full-compare', 'same-moment-as'],
+] as const;
 const HOOK_KEYS = ['before', 'after', 'timeout', 'on-failure', 'gives', 'changed-extents'] as const;
 const CONSISTENCIES = ['frozen', 'snapshot'] as const;
 const ON_FAILURE = ['fail', 'continue'] as const;
@@ -47,22 +57,58 @@ const ON_FAILURE = ['fail', 'continue'] as const;
 const HOOK_TIMEOUT_MS = 5 * 60_000;
 
 /** What one file says, added to `found`, which says so far which file has which disk.
+ *  @returns those that go with another
  *  @throws {CairnError} CONFIG_INVALID */
 export function readDisks(
   document: Document,
   entry: Entry,
   schedules: ReadonlyMap<string, Schedule>,
   found: Map<string, DiskConfig>,
-): void {
+): Companion[] {
+  const companions: Companion[] = [];
   for (const disk of document.under(entry, null)) {
     checked(disk, disk.key, diskName);
     if (found.has(disk.key)) disk.fail(`the disk “${disk.key}” stands in another file already.`);
-    found.set(disk.key, readDisk(document, disk, schedules));
+    const says = byKey(document.under(disk, DISK_KEYS));
+    found.set(disk.key, readDisk(document, disk, says, schedules));
+    const companion = says.get('same-moment-as');
+    if (companion !== undefined) companions.push({ disk: disk.key, entry: companion });
+  }
+  return companions;
+}
+
+/** Gives disks that go with another one the schedule of that.
+ *  @throws {CairnError} CONFIG_INVALID */
+export function joinCompanions(companions: readonly Companion[], disks: Map<string, DiskConfig>): void {
+  for (const { disk, entry } of companions) {
+    const [own, other] = [disks.get(disk), disks.get(readText(entry))];
+    const wrong = wrongWith(disk, own, other);
+    if (wrong !== null) entry.fail(wrong);
+    if (own !== undefined && other !== undefined) disks.set(disk, { ...own, schedule: other.schedule });
   }
 }
 
-function readDisk(document: Document, disk: Entry, schedules: ReadonlyMap<string, Schedule>): DiskConfig {
-  const says = byKey(document.under(disk, DISK_KEYS));
+function wrongWith(disk: string, own?: DiskConfig, other?: DiskConfig): string | null {
+  if (other === undefined || other === own)
+    return `“same-moment-as” of “${disk}” names no other disk of this configuration.`;
+  if (other.sameMomentAs !== null)
+    return `“${other.disk}” goes with “${other.sameMomentAs}” itself; name that one.`;
+  if (own?.schedule !== null)
+    return `“${disk}” follows the schedule of “${other.disk}”, so it names none of its own.`;
+  return null;
+}
+
+/** The disks that a backup of `disk` takes along. */
+export function companionsOf(disk: string, disks: ReadonlyMap<string, DiskConfig>): string[] {
+  return [...disks.values()].filter(({ sameMomentAs }) => sameMomentAs === disk).map((one) => one.disk);
+}
+
+function readDisk(
+  document: Document,
+  disk: Entry,
+  says: ReadonlyMap<string, Entry>,
+  schedules: ReadonlyMap<string, Schedule>,
+): DiskConfig {
   const named = given(says.get('schedule'), (entry) => scheduleNamed(entry, schedules), null);
   const tags = says.get('tags');
   if (tags !== undefined && named === null)
@@ -79,6 +125,7 @@ function readDisk(document: Document, disk: Entry, schedules: ReadonlyMap<string
       (entry) => (isOff(entry) ? null : readDuration(entry)),
       undefined,
     ),
+    sameMomentAs: given(says.get('same-moment-as'), readText, null),
   };
 }
 

@@ -35,10 +35,16 @@ function rulesOf({ tags }: Schedule): object {
   );
 }
 
-function diskOf({ disk, source, schedule, require, readRate, hooks }: DiskConfig): object {
+function diskOf(config: DiskConfig): object {
+  const { disk, source, schedule, require, readRate, hooks, fullCompareMs, sameMomentAs } = config;
   return {
     ...(source === null ? {} : { source }),
-    ...(schedule === null ? {} : { schedule: scheduleName(disk, schedule) }),
+    // One that goes with another disk has its schedule from that.
+    ...(schedule === null || sameMomentAs !== null ? {} : { schedule: scheduleName(disk, schedule) }),
+    ...(sameMomentAs === null ? {} : { 'same-moment-as': sameMomentAs }),
+    ...(fullCompareMs === undefined
+      ? {}
+      : { 'full-compare': fullCompareMs === null ? 'off' : `${fullCompareMs}ms` }),
     ...(require === null ? {} : { require }),
     ...(readRate === null ? {} : { 'read-rate': readRate }),
     ...(hooks === null
@@ -50,6 +56,7 @@ function diskOf({ disk, source, schedule, require, readRate, hooks }: DiskConfig
             timeout: `${hooks.timeoutMs}ms`,
             'on-failure': hooks.onFailure,
             ...(hooks.gives === null ? {} : { gives: hooks.gives }),
+            ...(hooks.changedExtents === null ? {} : { 'changed-extents': hooks.changedExtents }),
           },
         }),
   };

@@ -22,7 +22,7 @@ export interface Job {
 }
 
 /** What keeps a disk from being backed up now. */
-export type Waiting = 'unscheduled' | 'held' | 'quiet' | 'retrying' | 'not-due';
+export type Waiting = 'unscheduled' | 'with-another' | 'held' | 'quiet' | 'retrying' | 'not-due';
 
 export interface DiskPlan {
   readonly disk: string;
@@ -60,6 +60,9 @@ export function planBackup(facts: DiskFacts, context: PlanContext, nowMs: number
   const plan = (waiting: Waiting | null, startMs: number, because: string): DiskPlan => {
     return { disk, tags, waiting, startMs, because };
   };
+  const leader = context.config?.sameMomentAs ?? null;
+  if (leader !== null)
+    return { disk, tags, waiting: 'with-another', startMs: null, because: `it is taken with ${leader}` };
   const due = tags.filter(({ isDue }) => isDue);
   const nextMs = due.length > 0 ? nowMs : Math.min(...tags.map(({ dueMs }) => dueMs));
   const { hold, quiet } = context;

@@ -13,6 +13,7 @@ import {
   planBackup,
   type Setback,
   upkeepJobs,
+  type Waiting,
 } from './plan.js';
 
 /** What a scheduler looks at; all of it as it is at the moment of the call. */
@@ -32,6 +33,8 @@ export type JobEnd = 'done' | 'failed' | 'busy' | 'cancelled';
 const SLOW_MS = 10 * 60_000;
 /** Retention and the like are looked at so often when the revisions of a disk did not change. */
 const UPKEEP_MS = 10 * 60_000;
+/** What a disk may wait for while its retention, space and scrubs are seen to. */
+const UPKEEP_WHILE: ReadonlySet<Waiting> = new Set(['not-due', 'retrying', 'with-another']);
 
 export class Scheduler {
   readonly #world: World;
@@ -119,7 +122,7 @@ export class Scheduler {
     for (const plan of due.sort((a, b) => (late.get(b) ?? 0) - (late.get(a) ?? 0))) yield backupJob(plan);
     if (quietUntil(this.#world.config().limits.quiet, nowMs) !== null) return;
     // Also while a backup waits to be tried again: retention may be what makes room for it.
-    const idle = plans.filter(({ waiting }) => waiting === 'not-due' || waiting === 'retrying');
+    const idle = plans.filter(({ waiting }) => waiting !== null && UPKEEP_WHILE.has(waiting));
     const upkeep = idle.flatMap(({ disk }) => this.#upkeepOf(disk, nowMs));
     for (const job of upkeep) this.#wantedSince.set(keyOf(job), this.#wantedSince.get(keyOf(job)) ?? nowMs);
     // Whoever has waited longest, so that the last of many disks has its turn, too.

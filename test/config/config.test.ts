@@ -122,6 +122,13 @@ test('what a disk leaves out has a default, and what it says counts', () => {
   ]);
 });
 
+test('a disk that goes with another one follows its schedule', () => {
+  const text = `${SCHEDULES}  data: {source: "qemu:/run/web.qmp/d1", same-moment-as: web01}\n`;
+  const { disks } = loadConfig({ config: configFile(text) }, {});
+  expect(disks.get('data')).toMatchObject({ sameMomentAs: 'web01' });
+  expect(disks.get('data')?.schedule).toBe(disks.get('web01')?.schedule);
+});
+
 test('limits and scrubs have defaults', () => {
   const nothing = loadConfig({ config: configFile('') }, {});
   expect(nothing).toMatchObject({
@@ -215,6 +222,15 @@ test.each([
     SCHEDULES.replace('{schedule: servers}', '{hooks: {before: "x", changed-extents: x}}'),
     /line 10: “changed-extents” must be an absolute path/,
   ],
+  [
+    SCHEDULES.replace('{schedule: servers}', '{same-moment-as: none}'),
+    /line 10: “same-moment-as” of “\S+” names no other disk/,
+  ],
+  [
+    `${SCHEDULES}  a: {schedule: servers, same-moment-as: web01}\n`,
+    /“a” follows the schedule of “web01”, so it names none/,
+  ],
+  [`${SCHEDULES}  a: {same-moment-as: b}\n  b: {same-moment-as: web01}\n`, /“b” goes with “web01” itself/],
   ['limits: {quiet: "22-6"}\n', /line 1: “quiet” must be hours/],
   ['limits: {parallel: 0}\n', /line 1: “parallel” must be a whole number/],
   ['scrub: {sample: 0%}\n', /line 1: “sample” must be a share/],

@@ -21,6 +21,7 @@ export function diskConfig(disk: string, schedule: Schedule | null): DiskConfig 
     readRate: null,
     hooks: null,
     fullCompareMs: undefined,
+    sameMomentAs: null,
   };
 }
 

@@ -28,6 +28,34 @@ async function lab(): Promise<{ cli: Cli; machine: Machine; agent: ScriptedAgent
   return { cli, machine, agent: await ScriptedAgent.listen(cli.dir) };
 }
 
+test('a disk that the configuration has go with another one is taken with it, by its schedule alone', async () => {
+  const { cli, machine } = await lab();
+  const config = path.join(cli.dir, 'cairn.yaml');
+  const [web, data] = ['d0', 'd1'].map((disk) => machine.spec(disk, 'agent=none'));
+  writeFileSync(
+    config,
+    `schedules: {all: {hourly: {every: 1h, keep: 2}}}
+disks:
+  web: {source: "${web}", schedule: all}
+  data: {source: "${data}", same-moment-as: web}
+`,
+  );
+  const due = async () => {
+    const plans = await cli.json<{ disk: string; state: string; because: string }[]>('-c', config, 'due');
+    return plans.map(({ disk, state }) => `${disk} ${state}`);
+  };
+  expect(await due()).toEqual(['data with-another', 'web due']);
+  await cli.ok('-c', config, 'run', '--due');
+  expect(await due()).toEqual(['data with-another', 'web not-due']);
+  const [taken, other] = await cli.list('-c', config);
+  expect([taken, other].map((row) => [row?.disk, row?.tags])).toEqual([
+    ['data', ['hourly']],
+    ['web', ['hourly']],
+  ]);
+  expect(await cli.ok('show', `web@latest`)).toContain('of data, web, as group');
+  expect((await cli.run(['-c', config, 'check'])).stdout).toContain('2 of 2 disks meet');
+});
+
 test('disks of a machine are taken at the same moment with one freeze, shown together and restored together', async () => {
   const { cli, machine, agent } = await lab();
   // A counter in both: a moment in common has the same number in both.

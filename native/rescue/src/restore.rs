@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cairn_core::manifest::Manifest;
-use cairn_core::restore::{self as core_restore, Copies, Options, Restored, Target};
+use cairn_core::restore::{self as core_restore, Copies, Options, Restored, Stage, Target};
 use cairn_core::units::format_bytes;
 
 use crate::arguments::{Consent, Manner};
@@ -93,6 +93,7 @@ fn write(
         verify: manner.verify,
         keep_going: manner.keep_going,
         keeps_lost: manner.keeps_lost,
+        stage: Stage::Whole,
         copies,
     };
     Ok(job::run(&chosen.name(), |control| {

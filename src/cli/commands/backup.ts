@@ -86,6 +86,7 @@ export function register(program: Command, context: CliContext): void {
 
 async function take(context: CliContext, disk: string, options: Options): Promise<void> {
   await context.withRepository(async (repository) => {
+    const { companionsOf } = await import('../../config/disks.js');
     const { disks, limits } = await context.config();
     const changes = await changesIn(options.changedExtents);
     const progress = context.progress(disk);
@@ -109,8 +110,12 @@ async function take(context: CliContext, disk: string, options: Options): Promis
     };
     const first = settings(disk, options.source);
     try {
-      if (options.with.length > 0) {
-        const others = options.with.map(readMember).map(({ name, spec }) => settings(name, spec));
+      const members = new Map(
+        companionsOf(disk, disks).map((name) => [name, undefined as string | undefined]),
+      );
+      for (const { name, spec } of options.with.map(readMember)) members.set(name, spec);
+      if (members.size > 0) {
+        const others = [...members].map(([name, spec]) => settings(name, spec));
         await takeGroup(context, repository, [first, ...others], progress.update);
         return;
       }
