@@ -26,7 +26,7 @@ test('a frozen revision of a guest that was killed is a clean file system with a
   await until(runs, 60_000);
   // What is written all the time is what a freeze has to stop.
   guest.type(
-    '(while :; do echo x >>/noise; busybox usleep 20000; busybox dd if=/dev/zero of=/heap bs=64k count=16 2>/dev/null; done) &',
+    '(while :; do echo x >>/noise; busybox usleep 200000; busybox dd if=/dev/zero of=/heap bs=64k count=16 2>/dev/null; done) &',
   );
   await guest.command('echo first >/first; busybox dd if=/first of=/synced conv=fsync 2>/dev/null');
 

@@ -3,6 +3,7 @@ import {
   closeSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   symlinkSync,
@@ -14,6 +15,7 @@ import path from 'node:path';
 import type { Options } from 'execa';
 import { attachLoop, needRoot, run, sparseFile } from '../block-lab.js';
 import { tempDir } from '../temp-dir.js';
+import { Machine, makeImage } from './machine.js';
 import { processesOf, SIZE, type Subject, sourceSuite } from './suite.js';
 
 /** An image that the source is made of. */
@@ -121,6 +123,33 @@ sourceSuite({
         isThere = true;
       },
       left: () => [],
+    };
+  },
+});
+
+sourceSuite({
+  name: 'qemu',
+  gone: { exitCode: 1, message: /^QEMU’s monitor \S+ cannot be reached: there is no such socket\.$/ },
+  consistency: 'snapshot',
+  isRepeatable: true,
+  make: async () => {
+    const dir = tempDir();
+    const machine = new Machine(dir, { images: { d0: makeImage(path.join(dir, 'd0.qcow2'), String(SIZE)) } });
+    await machine.start();
+    return {
+      spec: machine.spec('d0'),
+      write: (offset, length, byte) => machine.write('d0', byte, offset, length),
+      resize: async (size) => {
+        await machine.execute('block_resize', { 'node-name': 'd0', size });
+      },
+      content: async () => readFileSync(await machine.bytes('d0')),
+      vanish: () => renameSync(machine.socket, `${machine.socket}.away`),
+      comeBack: () => renameSync(`${machine.socket}.away`, machine.socket),
+      left: async () => [
+        ...(await machine.traces()),
+        ...(await machine.bitmaps('d0')),
+        ...readdirSync(dir).filter((name) => name.startsWith('cairn-')),
+      ],
     };
   },
 });

@@ -31,15 +31,15 @@ export interface Subject {
   readonly words?: () => readonly string[];
   /** Further circumstances of the process. */
   readonly options?: () => Options;
-  readonly write: (offset: number, length: number, byte: number) => void;
-  readonly resize: (sizeBytes: number) => void;
+  readonly write: (offset: number, length: number, byte: number) => void | Promise<void>;
+  readonly resize: (sizeBytes: number) => void | Promise<void>;
   /** What the source holds now. */
-  readonly content: () => Buffer;
+  readonly content: () => Buffer | Promise<Buffer>;
   /** Takes it away, and brings it back. */
   readonly vanish: () => void;
   readonly comeBack: () => void;
   /** What backups have left of themselves outside of the repository. */
-  readonly left: () => readonly string[];
+  readonly left: () => readonly string[] | Promise<readonly string[]>;
 }
 
 export function sourceSuite(kind: SourceKind): void {
@@ -50,36 +50,36 @@ export function sourceSuite(kind: SourceKind): void {
 
     test('gives a revision of what was written, and one that says so where nothing has changed', async (context) => {
       const subject = await kind.make(context);
-      subject.write(100_000, 1_000_000, 1);
+      await subject.write(100_000, 1_000_000, 1);
       const first = await lab.backup('written', subject);
       expect(first).toMatchObject({ sizeBytes: SIZE, consistency: kind.consistency, unchanged: false });
       expect(await lab.backup('written', subject)).toMatchObject({ unchanged: true, parent: first.revision });
       const { source } = await lab.cli.json<{ source: object }>('show', 'written@latest');
       expect(source).toMatchObject({ spec: subject.spec, kind: kind.name });
-      subject.write(0, 5000, 2);
-      subject.write(2_000_001, 3, 3);
-      subject.write(100_000, 500_000, 0);
+      await subject.write(0, 5000, 2);
+      await subject.write(2_000_001, 3, 3);
+      await subject.write(100_000, 500_000, 0);
       await lab.backup('written', subject);
       await lab.expectWhole('written', subject);
     });
 
     test('may shrink and grow', async (context) => {
       const subject = await kind.make(context);
-      subject.write(0, SIZE, 7);
+      await subject.write(0, SIZE, 7);
       await lab.backup('resized', subject);
-      subject.resize(SIZE - 1_000_960);
+      await subject.resize(SIZE - 1_000_960);
       expect(await lab.backup('resized', subject)).toMatchObject({ sizeBytes: SIZE - 1_000_960 });
-      subject.resize(SIZE + 1024 ** 2);
-      subject.write(SIZE + 1000, 1000, 8);
+      await subject.resize(SIZE + 1024 ** 2);
+      await subject.write(SIZE + 1000, 1000, 8);
       expect(await lab.backup('resized', subject)).toMatchObject({ sizeBytes: SIZE + 1024 ** 2 });
       await lab.expectWhole('resized', subject);
     });
 
     test('that is gone is told in one sentence, and nothing is half-made', async (context) => {
       const subject = await kind.make(context);
-      subject.write(0, 1000, 1);
+      await subject.write(0, 1000, 1);
       const { revision } = await lab.backup('gone', subject);
-      const left = subject.left();
+      const left = await subject.left();
       subject.vanish();
       const { exitCode, message, hint } = await lab.failure('gone', subject);
       expect({ exitCode, message }).toEqual({
@@ -90,16 +90,16 @@ export function sourceSuite(kind: SourceKind): void {
       expect(hint).not.toBeNull();
       subject.comeBack();
       expect((await lab.cli.list('gone')).map((row) => row.revision)).toEqual([revision]);
-      expect(subject.left()).toEqual(left);
+      expect(await subject.left()).toEqual(left);
       expect(await lab.backup('gone', subject)).toMatchObject({ unchanged: true, parent: revision });
     });
 
     test('is let go of when the backup is ended in the middle', async (context) => {
       const subject = await kind.make(context);
-      subject.write(0, SIZE, 1);
+      await subject.write(0, SIZE, 1);
       const { revision } = await lab.backup('ended', subject);
-      const left = subject.left();
-      subject.write(0, SIZE, 2);
+      const left = await subject.left();
+      await subject.write(0, SIZE, 2);
       const segments = path.join(lab.cli.repository, 'disks/ended/segments');
       const before = readdirSync(segments).length;
       const running = lab.start('ended', subject, '--read-rate', '1MiB');
@@ -107,14 +107,14 @@ export function sourceSuite(kind: SourceKind): void {
       running.kill('SIGTERM');
       expect((await running).exitCode).toBe(143);
       expect((await lab.cli.list('ended')).map((row) => row.revision)).toEqual([revision]);
-      expect(subject.left()).toEqual(left);
+      expect(await subject.left()).toEqual(left);
       await lab.backup('ended', subject);
       await lab.expectWhole('ended', subject);
     });
 
     test('is at least what is required, and need not be named again or is never run by itself', async (context) => {
       const subject = await kind.make(context);
-      subject.write(0, 1000, 1);
+      await subject.write(0, 1000, 1);
       if (kind.consistency === 'live') {
         const refused = await lab.failure('again', subject, '--require', 'snapshot');
         expect(refused).toMatchObject({ code: 'SOURCE_FAILED', exitCode: 1 });
@@ -183,7 +183,7 @@ class SuiteLab {
   async expectWhole(disk: string, subject: Subject): Promise<void> {
     const file = path.join(this.cli.dir, 'restored.img');
     await this.cli.ok('restore', disk, file);
-    const [restored, content] = [readFileSync(file), subject.content()];
+    const [restored, content] = [readFileSync(file), await subject.content()];
     rmSync(file);
     expect(restored.length).toBe(content.length);
     expect(restored.equals(content)).toBe(true);
