@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { DiskName } from '../../src/base/ids.js';
 import { whileFrozen } from '../../src/source/qemu/freeze.js';
+import { FREEZE_LIMITS, type FreezeLimits } from '../../src/source/qemu/guard.js';
 import { isFrozenMark, Names } from '../../src/source/qemu/names.js';
 import { Qmp } from '../../src/source/qemu/qmp.js';
 import { until } from '../mount/mount-lab.js';
@@ -17,7 +18,7 @@ interface Lab {
   readonly qmp: Qmp;
   readonly agent: ScriptedAgent;
   /** Freezes around `work`. */
-  frozen(work?: () => Promise<void>): ReturnType<typeof whileFrozen>;
+  frozen(work?: () => Promise<void>, limits?: FreezeLimits): ReturnType<typeof whileFrozen>;
   marks(): Promise<string[]>;
 }
 
@@ -32,7 +33,8 @@ async function lab(): Promise<Lab> {
     machine,
     qmp,
     agent,
-    frozen: (work = async () => {}) => whileFrozen(qmp, names, { socket: agent.socket }, work),
+    frozen: (work = async () => {}, limits = FREEZE_LIMITS) =>
+      whileFrozen(qmp, names, { socket: agent.socket }, work, limits),
     marks: async () => (await machine.nodes()).map((node) => String(node['node-name'])).filter(isFrozenMark),
   };
 }
@@ -119,6 +121,31 @@ describe('a guest', () => {
     const { agent, frozen } = await lab();
     const reached = await frozen(async () => {
       agent.isFrozen = false;
+    });
+    expect(reached.warnings).toEqual([expect.stringContaining('it was thawed before everything was ready')]);
+  });
+
+  test('whose agent hangs while it freezes is thawed when it comes to itself, by the guard', async () => {
+    const { agent, frozen, marks } = await lab();
+    let hangs = true;
+    agent.script = (command, { asked }) => {
+      if (command === 'guest-fsfreeze-freeze') agent.isFrozen = true;
+      // It answers nothing until it was asked to thaw in vain.
+      hangs &&= asked.filter((each) => each === 'guest-fsfreeze-thaw').length < 1;
+      return hangs && asked.includes('guest-fsfreeze-freeze') ? silence : undefined;
+    };
+    const reached = await frozen(async () => {}, { freezeMsMax: 200, frozenMsMax: 10_000 });
+    expect(reached).toMatchObject({ consistency: 'snapshot', freeze: null });
+    expect(reached.warnings).toEqual([expect.stringContaining('it did not answer within 0.2 s')]);
+    await until(async () => !agent.isFrozen && guards(agent.socket).length === 0, 30_000);
+    expect(await marks()).toEqual([]);
+  });
+
+  test('is thawed by the guard when its time is over, whatever the backup still does', async () => {
+    const { agent, frozen } = await lab();
+    const reached = await frozen(() => until(async () => !agent.isFrozen), {
+      freezeMsMax: 5_000,
+      frozenMsMax: 300,
     });
     expect(reached.warnings).toEqual([expect.stringContaining('it was thawed before everything was ready')]);
   });

@@ -1,7 +1,7 @@
 /** Doing something while a guest is frozen, or while it is not, and telling which of both it was. */
 
 import { agentSocket } from './agent-socket.js';
-import { FreezeFailed, Guard } from './guard.js';
+import { FREEZE_LIMITS, FreezeFailed, type FreezeLimits, Guard } from './guard.js';
 import type { ThawAnswer } from './guard-protocol.js';
 import { isFrozenMark, type Names } from './names.js';
 import type { Qmp } from './qmp.js';
@@ -25,6 +25,7 @@ export async function whileFrozen(
   names: Names,
   agent: QemuSpec['agent'],
   work: () => Promise<void>,
+  limits: FreezeLimits = FREEZE_LIMITS,
 ): Promise<Reached> {
   const marks = await frozenMarks(qmp);
   if (agent === 'none') {
@@ -32,7 +33,7 @@ export async function whileFrozen(
     const warnings = marks.length === 0 ? [] : [LEFT_FROZEN];
     return { consistency: 'snapshot', freeze: null, warnings };
   }
-  const guard = await armed(qmp, agent, marks);
+  const guard = await armed(qmp, agent, marks, limits);
   if (guard instanceof FreezeFailed) {
     await work();
     return notFrozen(guard.message);
@@ -57,13 +58,14 @@ async function armed(
   qmp: Qmp,
   agent: Exclude<QemuSpec['agent'], 'none'>,
   marks: readonly string[],
+  limits: FreezeLimits,
 ): Promise<Guard | FreezeFailed> {
   const { running } = record(await qmp.execute('query-status')) ?? {};
   if (running !== true) return new FreezeFailed('the machine is paused');
   const found = await agentSocket(qmp, agent);
   if ('reason' in found) return new FreezeFailed(found.reason);
   try {
-    const { guard, status } = await Guard.start(found.socket);
+    const { guard, status } = await Guard.start(found.socket, limits);
     try {
       if (status === 'frozen' && marks.length === 0)
         throw new FreezeFailed('another program has frozen it already');

@@ -1,7 +1,7 @@
 /** The program of the guard: it holds the connection to the guest agent, freezes and thaws when it is told to, and thaws by
  *  itself when its time is over or whoever started it is gone. It has a session of its own and is nobody's child, so that
- *  what kills a backup with all that it has started does not meet it. Arguments: the agent’s socket, and for how many
- *  milliseconds a guest may stay frozen. */
+ *  what kills a backup with all that it has started does not meet it. Arguments: the agent’s socket, and in milliseconds
+ *  how long the guest may take to freeze and how long it may stay frozen. */
 import { Socket } from 'node:net';
 import { parseObject } from '../../base/json-object.js';
 import { GUARD_FD, type GuardAnswer, type GuardOrder } from './guard-protocol.js';
@@ -10,13 +10,12 @@ import { thawForSure } from './thaw.js';
 
 const SYNC_MS_MAX = 3_000;
 const STATUS_MS_MAX = 3_000;
-/** A guest writes everything back before it is frozen. */
-const FREEZE_MS_MAX = 20_000;
 /** For a guest whose agent hangs. */
 const THAW_FOR_MS_MAX = 3_600_000;
 
 class Guard {
   readonly #socket: string;
+  readonly #freezeMsMax: number;
   readonly #frozenMsMax: number;
   #agent: GuestAgent | null = null;
   /** When freezing began; null where nothing can be frozen. */
@@ -24,8 +23,9 @@ class Guard {
   #alarm: NodeJS.Timeout | undefined;
   #releasing: Promise<boolean> | null = null;
 
-  constructor(socket: string, frozenMsMax: number) {
+  constructor(socket: string, freezeMsMax: number, frozenMsMax: number) {
     this.#socket = socket;
+    this.#freezeMsMax = freezeMsMax;
     this.#frozenMsMax = frozenMsMax;
   }
 
@@ -53,7 +53,7 @@ class Guard {
   async #freeze(): Promise<GuardAnswer> {
     const agent = this.#connected();
     this.#sinceMs = performance.now();
-    const fileSystems = await agent.freeze(FREEZE_MS_MAX);
+    const fileSystems = await agent.freeze(this.#freezeMsMax);
     this.#alarm = setTimeout(() => void this.release(), this.#frozenMsMax);
     return { kind: 'frozen', fileSystems };
   }
@@ -81,8 +81,8 @@ class Guard {
   }
 }
 
-const [socket = '', frozenMs = ''] = process.argv.slice(2);
-const guard = new Guard(socket, Number(frozenMs));
+const [socket = '', freezeMs = '', frozenMs = ''] = process.argv.slice(2);
+const guard = new Guard(socket, Number(freezeMs), Number(frozenMs));
 const line = new Socket({ fd: GUARD_FD });
 let isEnding = false;
 

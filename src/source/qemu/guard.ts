@@ -11,12 +11,19 @@ import { thawForSure } from './thaw.js';
 /** It runs as a built file, also where this module is run from its sources. */
 const ENTRY = fileURLToPath(new URL('../../../dist/source/qemu/guard-main.js', import.meta.url));
 
-/** How long a guest may stay frozen at most: what is done meanwhile takes milliseconds. Windows thaws by itself after ten
- *  seconds. */
-const FROZEN_MS_MAX = 10_000;
+export interface FreezeLimits {
+  /** A guest writes everything back before it is frozen. */
+  readonly freezeMsMax: number;
+  /** How long it may stay frozen. */
+  readonly frozenMsMax: number;
+}
+
+/** What is done while a guest is frozen takes milliseconds. Windows thaws by itself after ten seconds. */
+export const FREEZE_LIMITS: FreezeLimits = { freezeMsMax: 20_000, frozenMsMax: 10_000 };
+
 /** More than the guard itself waits for the agent. */
 const START_MS_MAX = 15_000;
-const FREEZE_MS_MAX = 25_000;
+const GRACE_MS = 5_000;
 const THAW_MS_MAX = 25_000;
 /** Where the guard is lost, the backup waits no longer than that for the agent. */
 const OWN_THAW_MS_MAX = 30_000;
@@ -34,6 +41,7 @@ export class FreezeFailed extends Error {
 
 export class Guard {
   readonly #socket: string;
+  readonly #freezeMsMax: number;
   readonly #line: Socket;
   readonly #answers: GuardAnswer[] = [];
   #partial = '';
@@ -41,11 +49,13 @@ export class Guard {
   #mayBeFrozen = false;
   #wake = () => {};
 
-  private constructor(socket: string) {
+  private constructor(socket: string, { freezeMsMax, frozenMsMax }: FreezeLimits) {
     this.#socket = socket;
+    this.#freezeMsMax = freezeMsMax;
     // It must not keep a lock or a pipe of whoever started this.
     keepDescriptorsPrivate();
-    const args = ['--fork', process.execPath, ENTRY, socket, String(FROZEN_MS_MAX)];
+    const limits = [String(freezeMsMax), String(frozenMsMax)];
+    const args = ['--fork', process.execPath, ENTRY, socket, ...limits];
     // Its standard streams are of no use: Node closes the input when setsid(1) ends, which is at once.
     const child = spawn('setsid', args, { cwd: '/', stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
     child.on('error', () => this.#lost());
@@ -57,8 +67,11 @@ export class Guard {
 
   /** Resolves when the agent answers, and says whether the guest is frozen already.
    *  @throws {FreezeFailed} */
-  static async start(socket: string): Promise<{ guard: Guard; status: 'frozen' | 'thawed' }> {
-    const guard = new Guard(socket);
+  static async start(
+    socket: string,
+    limits: FreezeLimits,
+  ): Promise<{ guard: Guard; status: 'frozen' | 'thawed' }> {
+    const guard = new Guard(socket, limits);
     try {
       const answer = await guard.#answer(START_MS_MAX);
       if (answer.kind === 'ready') return { guard, status: answer.status };
@@ -73,7 +86,7 @@ export class Guard {
    *  @throws {FreezeFailed} */
   async freeze(): Promise<number> {
     this.#mayBeFrozen = true;
-    const answer = await this.#ask({ do: 'freeze' }, FREEZE_MS_MAX);
+    const answer = await this.#ask({ do: 'freeze' }, this.#freezeMsMax + GRACE_MS);
     if (answer.kind === 'frozen') return answer.fileSystems;
     throw await this.#failed(answer);
   }

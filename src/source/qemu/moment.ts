@@ -166,6 +166,8 @@ async function turnOver(qmp: Qmp, disks: readonly MomentDisk[], breaks: boolean)
 
 /** Whether a copy that cannot be written may fail instead of the machine’s own write. */
 async function canBreakCopies(qmp: Qmp): Promise<boolean> {
+  // The schema is long, and older ones have it not.
+  if (qmp.version[0] < 10) return false;
   const schema = await qmp.list('query-qmp-schema');
   const command = schema.find(
     (each) => each['meta-type'] === 'command' && each['name'] === 'blockdev-backup',
