@@ -82,6 +82,12 @@ test.each(['30', 'soon', '2026-11-25T06:00:00', '2026-13-45T06:00:00Z', '[]'])(
   },
 );
 
+test('a disk may be meant at the moment of another revision, and then has none of its own', () => {
+  expect(restore('same-moment-as: web@latest').restores[0]?.sameMomentAs).toBe('web@latest');
+  const both = 'restores:\n  - {revision: data@latest, same-moment-as: web@latest, target: a.img}\n';
+  expect(() => plan(both)).toThrow('“revision” names a disk alone');
+});
+
 test('a part is a partition or a volume, not both', () => {
   expect(restore('partition: 2').restores[0]?.partition).toBe(2);
   expect(restore('volume: vg/root').restores[0]?.volume).toBe('vg/root');

@@ -35,6 +35,9 @@ The plan is a YAML file:
       overwrite: true             replace what is on the target (default: false)
       expect: k3f9-2mqa           the code of what stands there, as --check shows it
       partition: 2                only this one; or “volume: vg/lv”
+    - revision: data              with “same-moment-as”, a disk: the revision of it that was taken
+      same-moment-as: vm1@latest  together with this one
+      target: /dev/vg0/data
 
 The plan is read again whenever it changes: priorities, deadlines and “parallel” count at once, restores that have not
 begun can be added and taken out. <plan>.state beside it remembers what is done, so after any interruption the same
