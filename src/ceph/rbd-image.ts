@@ -137,7 +137,8 @@ export class RbdImage {
   async remove(imageId: string): Promise<boolean> {
     if ((await this.find())?.imageId !== imageId) return false;
     const end = await this.#run(['rm', '--no-progress']);
-    if (end.status === ENOENT) return false;
+    // A cluster that is full has it say that the image is not there.
+    if (end.status === ENOENT && (await this.find()) === null) return false;
     if (end.status === EBUSY)
       throw new CairnError('LOCKED', `${this.#shown} cannot be removed: somebody has it open.`);
     this.#refuseFailure('cannot be removed', end);

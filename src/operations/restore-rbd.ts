@@ -14,10 +14,11 @@ import { type JobOptions, refuseCancelled, runJob } from './job.js';
 import type { RestoreOptions } from './restore-options.js';
 
 /** How long rbd may take to end by itself when it is sent nothing more. */
-const GRACE_MS = 5000;
+const GRACE_MS = 10_000;
 /** A client that was killed is taken for one that has the image open for thirty seconds. */
 const REMOVAL_MS_MAX = 40_000;
 const REMOVAL_WAIT_MS = 2000;
+const SECTOR_BYTES = 512;
 
 type What = Omit<RestoreParams, 'target' | 'existing'>;
 
@@ -53,6 +54,7 @@ export async function writeImage(
 ): Promise<RestoreResult> {
   const { image, existing, shown } = target;
   refuseCancelled(options.signal);
+  if (what.verify === true) refuseOddSize(shown, existing?.sizeBytes ?? sizeBytes);
   if (existing === null) {
     // Not to be cancelled: a client that is ended in the middle leaves half an image.
     const made = await image.create(sizeBytes);
@@ -68,6 +70,13 @@ export async function writeImage(
   } catch (error) {
     throw withHint(error, `${shown} may hold a part only, and its beginning is missing; run it again.`);
   }
+}
+
+/** Versions of QEMU die of such an image. */
+function refuseOddSize(shown: string, imageBytes: number): void {
+  if (imageBytes % SECTOR_BYTES === 0) return;
+  const what = `${shown} cannot be verified: its ${imageBytes} bytes are not whole sectors of ${SECTOR_BYTES}, which QEMU needs.`;
+  throw new CairnError('USAGE', what, { hint: 'Leave --verify out, and compare what “rbd export” gives.' });
 }
 
 type Known = Pick<RbdInfo, 'imageId' | 'sizeBytes'>;

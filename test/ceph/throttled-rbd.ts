@@ -27,7 +27,7 @@ async function forward() {
     child.stdin.write(chunk);
     bytes += chunk.length;
     if (bytes > 2 ** 21) require('node:fs').writeFileSync(${JSON.stringify(mark)}, '');
-    await sleep(50);
+    await sleep(20);
   }
   child.stdin.end();
 }
