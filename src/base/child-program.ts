@@ -1,6 +1,7 @@
 /** A program that runs beside this process, at a pipe; its exit status counts. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { lastWords } from './last-words.js';
 import { visible } from './visible.js';
 
 const STDERR_BYTES_MAX = 8 * 1024;
@@ -107,7 +108,6 @@ export class ChildProgram {
   }
 
   #lastWords(): string {
-    const lines = this.#stderr.toString('utf8').trim().split(/\n\s*/).slice(-3);
-    return lines.map((line) => visible(line.trim(), 150)).join(' | ');
+    return lastWords(this.#stderr.toString('utf8'), 150);
   }
 }

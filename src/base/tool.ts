@@ -1,7 +1,7 @@
 /** A program that answers a question or does one thing, within a time. */
 import { spawn } from 'node:child_process';
 import { CairnError } from './errors.js';
-import { visible } from './visible.js';
+import { lastWords } from './last-words.js';
 
 const STDERR_BYTES_MAX = 8 * 1024;
 
@@ -57,8 +57,7 @@ export async function runTool(
     });
     if (signal?.aborted === true) throw new CairnError('CANCELLED', 'Cancelled.');
     if (outputBytes > outputBytesMax) throw new CairnError('IO', `${program} said more than can be true.`);
-    const lines = stderr.toString('utf8').trim().split(/\n\s*/).slice(-3);
-    const said = lines.map((line) => visible(line.trim(), 200)).join(' | ');
+    const said = lastWords(stderr.toString('utf8'), 200);
     return { ...end, output: Buffer.concat(output).toString('utf8'), said, isLate };
   } catch (cause) {
     if (cause instanceof CairnError) throw cause;
