@@ -109,6 +109,37 @@ test('a disk is found by its device, too, and read again without its source', as
   expect(await backup('vm1')).toMatchObject({ method: 'diff', source: machine.spec('d0-dev') });
 });
 
+test('what others have made in QEMU is left alone', async () => {
+  const { machine, take } = await machineLab();
+  const others = ['backup-1', 'cairn-00000000-11111111-0123456789abcdef'];
+  for (const name of others) await machine.execute('block-dirty-bitmap-add', { node: 'd0', name });
+  await take();
+  await machine.write('d0', 2, 0, 4096);
+  expect(await take()).toMatchObject({ method: 'diff' });
+  const bitmaps = await machine.bitmaps('d0');
+  expect(bitmaps).toHaveLength(3);
+  expect(bitmaps).toEqual(expect.arrayContaining(others));
+});
+
+test('a device is read with the snapshot that was put on top of its node, which itself is refused', async () => {
+  const { machine, take, dir } = await machineLab();
+  const source = machine.spec('d0-dev');
+  await take({ source });
+  const file = path.join(dir, 'top.qcow2');
+  const snapshot = { 'node-name': 'd0', 'snapshot-file': file, 'snapshot-node-name': 'top' };
+  await machine.execute('blockdev-snapshot-sync', snapshot);
+  await machine.write('d0', 9, 0, 65536);
+  expect(await take({ source })).toMatchObject({
+    method: 'full',
+    changedBytes: 65536,
+    reason: expect.stringContaining('is not there any more'),
+  });
+  expect(await take({ source })).toMatchObject({ method: 'diff', changedBytes: 0 });
+  await expect(take({ source: machine.spec('d0') })).rejects.toEqual(
+    failure('USAGE', 'is read-only', 'name the device'),
+  );
+});
+
 describe('everything is read, and it is said why,', () => {
   test.each<[string, (lab: MachineLab, bitmap: string) => Promise<unknown>, RegExp]>([
     [
@@ -253,7 +284,7 @@ describe('no revision is taken, nothing is left, and the next backup loses no ch
   test('where the job that keeps the moment is ended by somebody', async () => {
     const { machine, take, repo } = await machineLab();
     await machine.write('d0', 3, 0, SIZE);
-    const taking = take({ readRate: 8 * MIB });
+    const taking = take({ readRate: 16 * MIB });
     const told = expect(taking).rejects.toEqual(
       failure('SOURCE_FAILED', /The moment of “d0” was lost while it was read: its job was ended/),
     );
@@ -289,7 +320,7 @@ describe('no revision is taken, nothing is left, and the next backup loses no ch
   test('where QEMU is killed meanwhile', async () => {
     const { machine, take, dir, repo } = await machineLab();
     await machine.write('d0', 3, 0, SIZE);
-    const taking = take({ readRate: 8 * MIB });
+    const taking = take({ readRate: 16 * MIB });
     const told = expect(taking).rejects.toEqual(failure('SOURCE_FAILED', ''));
     await isExported(machine);
     await machine.kill();
