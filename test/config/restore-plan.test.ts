@@ -57,6 +57,12 @@ test.each([
   ['no restores', 'parallel: 2', 'names no “restores”', 'revision: vm1@latest'],
   ['no list', 'restores: {a: b}', 'must be a list', ''],
   ['a restore without a target', 'restores:\n  - revision: a', 'line 2: a restore needs both', 'vm1@latest'],
+  [
+    'an image of Ceph',
+    'restores:\n  - {revision: a, target: "rbd:vms/a"}',
+    'line 2: an image of Ceph is no target',
+    'rbd device map',
+  ],
   ['standard output', 'restores:\n  - {revision: a, target: "-"}', '“-” is no target', ''],
   [
     'the same target twice',
