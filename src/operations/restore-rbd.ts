@@ -177,7 +177,7 @@ async function withdrawn(image: RbdImage, made: Known, shown: string, error: unk
       if (cause.code !== 'LOCKED' || performance.now() > untilMs) {
         return withHint(
           error,
-          `${shown} was made, holds a part only and is left, for you to remove: ${cause.message}`,
+          `${shown} was made, holds a part only and is left, for you to remove (see “rbd ls” and “rbd trash ls”): ${cause.message}`,
         );
       }
       await sleep(REMOVAL_WAIT_MS);
