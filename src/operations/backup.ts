@@ -117,7 +117,7 @@ async function attempt(
       return { ...done, reason: done.reason ?? (options.changes === undefined ? whyNone : null) };
     });
     const lies =
-      claims === null ? [] : await checkClaims(repo, disk, standing, result.revision, claims, options);
+      claims === null ? [] : await untrueOf(repo, disk, standing, result.revision, claims, options);
     const unkept = keepCarried(repo.layout);
     const said = [...warnings, ...result.warnings, ...lies, ...unkept];
     return { disk, ...result, source: source.spec, warnings: said };
@@ -126,6 +126,17 @@ async function attempt(
     throw await clearedUp(repo, disk, isNew, segmentsBefore, error);
   } finally {
     lock.release();
+  }
+}
+
+/** A revision that is taken stays taken, whatever becomes of the look at what was told.
+ *  @returns warnings */
+async function untrueOf(...about: Parameters<typeof checkClaims>): Promise<string[]> {
+  try {
+    return await checkClaims(...about);
+  } catch (error) {
+    if (!(error instanceof CairnError)) throw error;
+    return [`Whether what was told of changes is true could not be found out: ${error.message}`];
   }
 }
 

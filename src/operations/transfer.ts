@@ -93,7 +93,11 @@ export async function transfer(
         : transferConfirmed(() => watch(startHeldBackup(params)), opened.confirmed, jobOptions),
     );
     const left = (await opened.committed?.()) ?? [];
-    const said = [...(opened.warnings ?? []), ...result.warnings, ...warnings, ...left];
+    const untold =
+      opened.claims === null
+        ? ['The source did not tell what has changed, so that could not be checked.']
+        : [];
+    const said = [...(opened.warnings ?? []), ...result.warnings, ...warnings, ...left, ...untold];
     const check = opened.claims === undefined ? null : sayCheck(standing, Date.now());
     const reason = method.reason ?? opened.reason ?? check;
     return { ...result, warnings: said, reason, claims: method.claims ?? opened.claims ?? null };
