@@ -7,6 +7,7 @@ import {
   openSync,
   readFileSync,
   readSync,
+  renameSync,
   statSync,
   truncateSync,
   unlinkSync,
@@ -244,7 +245,8 @@ describe('--to-source', () => {
     const outcome = await restored(cli, 'vm1', '--to-source', '--differential');
     expect(outcome).toMatchObject({ target: disk, writtenBytes: MIB });
     expect(readFileSync(disk).equals(original)).toBe(true);
-    unlinkSync(disk);
+    // Away and not gone, so that the new file cannot have the old one's inode.
+    renameSync(disk, `${disk}.away`);
     await restored(cli, 'vm1', '--to-source');
     expect(readFileSync(disk).equals(original)).toBe(true);
     const replaced = await cli.failure(['restore', 'vm1', '--to-source']);
