@@ -6,6 +6,9 @@ import type { DiskName } from '../../base/ids.js';
 /** The mark that a guest was frozen by some Cairn, whichever disk and repository it was for. */
 const FROZEN = /^cairn-[0-9a-f]{8}-[0-9a-f]{8}-ice$/;
 
+/** What `newBitmap` gives. */
+const BITMAP = /^cairn-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{16}$/;
+
 /** Of one disk. Names of nodes have 31 characters at most (`id_wellformed` and `BlockDriverState.node_name` of QEMU). */
 export class Names {
   /** Of what all disks of the repository have. */
@@ -55,6 +58,11 @@ export class Names {
   isOurs(name: string): boolean {
     return name.startsWith(`${this.prefix}-`);
   }
+}
+
+/** Whether Cairn may have called a bitmap so that records, for whichever disk. */
+export function isBitmapName(name: string): boolean {
+  return BITMAP.test(name);
 }
 
 export function isFrozenMark(name: string): boolean {

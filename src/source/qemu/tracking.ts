@@ -3,6 +3,7 @@
 import type { RevisionId } from '../../base/ids.js';
 import type { NewestRevision } from '../source.js';
 import type { MachineDisk } from './machine-disk.js';
+import { isBitmapName } from './names.js';
 import { record } from './qmp.js';
 
 /** What a manifest keeps of the bitmap that records from its revision on. */
@@ -34,7 +35,8 @@ export function trackingOf(
 export function bitmapNote(source: Readonly<Record<string, unknown>>): BitmapNote | null {
   if (source['kind'] !== 'qemu') return null;
   const { name, persistent, granularityBytes } = record(source['bitmap']) ?? {};
-  if (typeof name !== 'string' || typeof granularityBytes !== 'number') return null;
+  // A manifest is foreign, and the bitmap that it names is removed in the end.
+  if (typeof name !== 'string' || !isBitmapName(name) || typeof granularityBytes !== 'number') return null;
   return { name, persistent: persistent === true, granularityBytes };
 }
 
