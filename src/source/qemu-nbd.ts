@@ -1,6 +1,6 @@
 /** qemu-nbd, which makes of anything that QEMU can open an export that is read at offsets. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +27,8 @@ export async function serve(
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<NbdServer> {
-  const dir = mkdtempSync(path.join(tmpdir(), 'cairn-nbd-'));
+  removeDead();
+  const dir = mkdtempSync(path.join(tmpdir(), `cairn-nbd-${process.pid}-`));
   const [socket, exportName] = [path.join(dir, 'socket'), 'image'];
   const image = Object.entries(options).map(([key, value]) => `${key}=${value.replaceAll(',', ',,')}`);
   const words = [
@@ -47,6 +48,19 @@ export async function serve(
   if (failure === null) return { nbd: { socket, exportName }, close };
   await close();
   throw failure;
+}
+
+/** Directories of processes that were killed. One of another user stays, and so does one whose number is taken again. */
+function removeDead(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const [, pid] = /^cairn-nbd-(\d+)-/.exec(name) ?? [];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    try {
+      rmSync(path.join(tmpdir(), name), { recursive: true, force: true });
+    } catch {
+      // It is not ours.
+    }
+  }
 }
 
 /** Resolves with what it said when it has ended. */
