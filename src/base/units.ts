@@ -45,6 +45,11 @@ export function parseSize(text: string): number {
   return bytes;
 }
 
+/** Whether it is a size or an offset in bytes that a number holds exactly. */
+export function isSize(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
 /** Milliseconds of `90`, `90s`, `5m`, `1h30m`, `30d`; a bare number is seconds.
  *  @throws {CairnError} USAGE */
 export function parseDuration(text: string): number {

@@ -3,6 +3,7 @@ import type { Failed } from '../base/child-program.js';
 import { CairnError } from '../base/errors.js';
 import { parseObject } from '../base/json-object.js';
 import { runTool, type ToolEnd } from '../base/tool.js';
+import { isSize } from '../base/units.js';
 import { visible } from '../base/visible.js';
 import { formatRbd, type RbdSpec } from './rbd-spec.js';
 
@@ -256,8 +257,4 @@ export class RbdImage {
       hint: 'Cairn knows rbd of Ceph 14 and later.',
     });
   }
-}
-
-function isSize(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }

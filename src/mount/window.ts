@@ -1,6 +1,7 @@
 /** A window is a file whose bytes lie in pieces of an image: a whole disk, a partition, a logical volume.
  *  Pieces follow each other without gaps in the order given. Pure arithmetic, no I/O.
  *  Every window is checked against its image when made, so no range ever points outside. */
+import { isSize } from '../base/units.js';
 import type { Piece } from '../native/index.js';
 
 /** A contiguous part of the image that a read needs. `windowOffsetBytes` is where it lies in the window. */
@@ -142,8 +143,4 @@ function append(ranges: ImageRange[], next: ImageRange): void {
   } else {
     ranges.push(next);
   }
-}
-
-function isSize(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0;
 }

@@ -2,7 +2,7 @@
 import { visible } from '../base/visible.js';
 import { type ChangedExtents, readHookChanges } from '../source/changed-extents.js';
 import type { BackupHooks } from './hooks.js';
-import type { Standing } from './method.js';
+import { type Standing, whyNoChanges } from './method.js';
 
 export interface HookChanges {
   readonly changes: ChangedExtents | undefined;
@@ -14,13 +14,15 @@ export interface HookChanges {
 export function changesOfHook(
   { file, isPrepared }: BackupHooks['told'],
   spec: string,
-  { newest, whyFull }: Standing,
+  standing: Standing,
 ): HookChanges {
   const none = (whyNone: string | null): HookChanges => ({ changes: undefined, whyNone });
   if (file === null) return none(null);
   if (!isPrepared) return none('the hook that tells what has changed failed');
   const told = readHookChanges(file);
-  if (newest === null || whyFull !== null) return none(whyFull ?? 'the disk has no revision yet');
+  const { newest } = standing;
+  const why = whyNoChanges(standing);
+  if (newest === null || why !== null) return none(why);
   if ('reason' in told) return none(told.reason);
   const last = newest.source['spec'];
   if (last !== spec)

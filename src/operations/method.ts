@@ -81,12 +81,18 @@ export interface Method {
   readonly reason: string | null;
 }
 
+/** Why no changes can be put on top of the newest revision: a clause; null where they can. */
+export function whyNoChanges({ newest, whyFull }: Standing): string | null {
+  return newest === null ? (whyFull ?? 'the disk has no revision yet') : whyFull;
+}
+
 /** What becomes of changes that the caller of a backup tells. */
 export function methodOf(standing: Standing, told: ChangedExtents | undefined, nowMs: number): Method {
   const full = (reason: string | null): Method => ({ changes: undefined, claims: null, reason });
-  const { newest, whyFull, checksTracking } = standing;
+  const { newest, checksTracking } = standing;
   if (told === undefined) return full(null);
-  if (newest === null || whyFull !== null) return full(whyFull ?? 'the disk has no revision yet');
+  const why = whyNoChanges(standing);
+  if (newest === null || why !== null) return full(why);
   if (newest.revision !== told.from)
     return full(`the changes lead from ${told.from}, and the newest revision is ${newest.revision}`);
   if (checksTracking) return { changes: undefined, claims: told.extents, reason: sayCheck(standing, nowMs) };

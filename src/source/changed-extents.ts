@@ -5,6 +5,7 @@ import { CairnError } from '../base/errors.js';
 import { isRevisionId, type RevisionId } from '../base/ids.js';
 import { parseObject } from '../base/json-object.js';
 import { systemError } from '../base/system-error.js';
+import { isSize } from '../base/units.js';
 import { visible } from '../base/visible.js';
 
 export interface ChangedExtents {
@@ -63,8 +64,4 @@ function textOf(file: string): string {
       });
     throw systemError(`The changed extents in ${visible(file)} cannot be read`, cause);
   }
-}
-
-function isSize(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }

@@ -1,9 +1,10 @@
 /** Runs the program and does something to it at a chosen moment: kills it, with the processes that it has started, or
  *  pulls the plug. */
-import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cli } from '../cli/cli-lab.js';
+import { killFamily } from '../process-family.js';
 
 /** `ms` after the repository was seen to change for the `changes`-th time; 0 counts from the start. */
 export interface Moment {
@@ -68,27 +69,6 @@ async function comeTo(moment: Moment, changes: Changes, ended: AbortSignal): Pro
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-}
-
-/** The program leads a process group; so does each command that it runs as a source. */
-function killFamily(pid: number): void {
-  for (const leader of [pid, ...childrenOf(pid)]) {
-    try {
-      process.kill(-leader, 'SIGKILL');
-    } catch {
-      // It has ended by itself.
-    }
-  }
-}
-
-function childrenOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-    );
-  } catch {
-    return [];
-  }
 }
 
 function parse(stdout: string): Report | null {

@@ -6,6 +6,7 @@ import type { Message } from '../../src/source/qemu/line-socket.js';
 import { MIB, run } from '../block-lab.js';
 import { type Cli, makeCli } from '../cli/cli-lab.js';
 import { until } from '../mount/mount-lab.js';
+import { killFamily, killGroup } from '../process-family.js';
 import { Machine, makeImage } from './machine.js';
 import { ScriptedAgent } from './scripted-agent.js';
 
@@ -85,9 +86,6 @@ async function killedAt(
   });
   const { pid } = child;
   if (pid === undefined) throw new Error('it could not be started');
-  const kill = () => {
-    for (const leader of [pid, ...childrenOf(pid)]) killGroup(leader);
-  };
   onTestFinished(() => killGroup(pid));
   const asked = new Set<string>();
   agent.script = (command) => {
@@ -100,7 +98,7 @@ async function killedAt(
   const check = async () => {
     if (isKilled || !(await isReached((command) => asked.has(command)))) return;
     isKilled = true;
-    kill();
+    killFamily(pid);
   };
   while (!isKilled && child.exitCode === null) {
     await check();
@@ -115,24 +113,6 @@ async function killedAt(
 function revisions(cli: Cli): number {
   const dir = path.join(cli.repository, 'disks/vm1/revisions');
   return readdirSync(dir).filter((name) => /^\d{8}T\d{6}Z-....\.json$/.test(name)).length;
-}
-
-function killGroup(leader: number): void {
-  try {
-    process.kill(-leader, 'SIGKILL');
-  } catch {
-    // It has ended, or leads no group.
-  }
-}
-
-function childrenOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-    );
-  } catch {
-    return [];
-  }
 }
 
 function isGuarded(socket: string): boolean {

@@ -2,6 +2,7 @@
  *  that came too late would be taken for the next: the connection is synchronized first, and is of no use after an answer
  *  that did not come. Imports nothing heavy: the guard starts with it. */
 import { randomInt } from 'node:crypto';
+import { isSize } from '../../base/units.js';
 import { visible } from '../../base/visible.js';
 import { LineSocket, LineSocketEnded, type Message } from './line-socket.js';
 
@@ -88,7 +89,7 @@ export function isGone(error: unknown): boolean {
 }
 
 function count(value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  if (isSize(value)) return value;
   throw new AgentRefusal(`it says no number of file systems: ${shown(value)}`);
 }
 

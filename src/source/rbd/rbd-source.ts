@@ -116,7 +116,8 @@ export class RbdSource implements Source {
       committed: async () => {
         isKept = true;
         const all = await this.#image.snapshots(signal).catch(() => before(parent));
-        const old = all.filter(({ name }) => nameOf(footing).test(name) && name !== snapshot.name);
+        const mine = nameOf(footing);
+        const old = all.filter(({ name }) => mine.test(name) && name !== snapshot.name);
         const said = await Promise.all(old.map(({ name }) => this.#removed(name, footing)));
         return said.flat();
       },
